@@ -1,0 +1,103 @@
+"""Exact arithmetic over text: ``+ - * /``, brackets, whole numbers and decimals, as `fractions.Fraction`.
+
+Contract: `evaluate` returns None for anything that is not such an expression, and never raises. It is
+bounded: at most `MAX_CHARS` characters, numbers of at most `MAX_DIGITS` digits, brackets nested at most
+`MAX_DEPTH` deep; there are no powers, so values stay small. No `eval`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+MAX_CHARS = 2_000
+MAX_DIGITS = 30
+MAX_DEPTH = 50
+_TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?)|([-+*/()]))")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """Value of an expression and the numbers written in it, in order."""
+
+    value: Fraction
+    numbers: tuple[Fraction, ...]
+
+
+class _NotArithmetic(Exception):
+    """Internal: the text is no expression of this grammar."""
+
+
+def evaluate(text: str) -> Value | None:
+    """Evaluate `text` exactly; None if it is no arithmetic expression, divides by zero or is too large."""
+    if len(text) > MAX_CHARS:
+        return None
+    try:
+        parser = _Parser(tokens=_tokens(text))
+        value = parser.total(0)
+    except (_NotArithmetic, ZeroDivisionError):
+        return None
+    if parser.position != len(parser.tokens):
+        return None
+    return Value(value=value, numbers=tuple(parser.numbers))
+
+
+def _tokens(text: str) -> list[str]:
+    text = text.strip().replace("×", "*").replace("·", "*").replace("÷", "/").replace("−", "-")
+    tokens: list[str] = []
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise _NotArithmetic
+        tokens.append(match[1] or match[2])
+        position = match.end()
+    return tokens
+
+
+@dataclass(kw_only=True)
+class _Parser:
+    """Recursive descent: total = product {+- product}; product = factor {*/ factor}."""
+
+    tokens: list[str]
+    position: int = 0
+    numbers: list[Fraction] = field(default_factory=list[Fraction])
+
+    def total(self, depth: int) -> Fraction:
+        value = self.product(depth)
+        while (op := self._next_if("+-")) is not None:
+            term = self.product(depth)
+            value = value + term if op == "+" else value - term
+        return value
+
+    def product(self, depth: int) -> Fraction:
+        value = self.factor(depth)
+        while (op := self._next_if("*/")) is not None:
+            term = self.factor(depth)
+            value = value * term if op == "*" else value / term
+        return value
+
+    def factor(self, depth: int) -> Fraction:
+        if depth > MAX_DEPTH:
+            raise _NotArithmetic
+        if (sign := self._next_if("+-")) is not None:
+            value = self.factor(depth + 1)
+            return value if sign == "+" else -value
+        if self._next_if("(") is not None:
+            value = self.total(depth + 1)
+            if self._next_if(")") is None:
+                raise _NotArithmetic
+            return value
+        token = self.tokens[self.position] if self.position < len(self.tokens) else ""
+        if not token[:1].isdigit() or len(token) > MAX_DIGITS:
+            raise _NotArithmetic
+        self.position += 1
+        self.numbers.append(Fraction(token))
+        return self.numbers[-1]
+
+    def _next_if(self, wanted: str) -> str | None:
+        if self.position < len(self.tokens) and self.tokens[self.position] in wanted:
+            self.position += 1
+            return self.tokens[self.position - 1]
+        return None
