@@ -54,7 +54,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
-    """A verdict, the comparison that decided it (`decided_by`), the grader's version and the seconds taken."""
+    """A verdict, what decided it (`decided_by`), the grader's version and the seconds taken."""
 
     verdict: Verdict
     decided_by: str

@@ -54,7 +54,9 @@ def solve(numbers: Sequence[int | Fraction], target: int, *, whole: bool = False
     if not _solvable(state, goal, whole):
         return None
     while len(state) > 1:
-        left, op, right, state = next(move for move in moves(state, whole=whole) if _solvable(move[3], goal, whole))
+        left, op, right, state = next(
+            move for move in moves(state, whole=whole) if _solvable(move[3], goal, whole)
+        )
         lines.append(format_step(left, op, right, state))
     return tuple(lines)
 

@@ -19,7 +19,9 @@ from tasks.readers import read_problems
 GRADER = "countdown/1"
 _MAX_SOLUTION_CHARS = 100_000
 _PHRASE = re.compile(r"(?:answer(?: is)?|solution)\s*[:=]?\s*([-+*/() \d×·÷−]{3,200})", re.IGNORECASE)
-_QUESTION = re.compile(r"\s*(?:make|reach)\s+(-?\d{1,9})\s+(?:from|with|using)((?:[\s,]+\d{1,9})+)\s*\.?\s*", re.IGNORECASE)
+_QUESTION = re.compile(
+    r"\s*(?:make|reach)\s+(-?\d{1,9})\s+(?:from|with|using)((?:[\s,]+\d{1,9})+)\s*\.?\s*", re.IGNORECASE
+)
 
 
 class CountdownTask(Task):
@@ -28,7 +30,7 @@ class CountdownTask(Task):
     name: ClassVar[str] = "countdown"
     verifies_without_gold: ClassVar[bool] = True
     instructions: ClassVar[str] = (
-        "Use every given number exactly once with + - * / to reach the target. Write one step per line in the "
+        "Use every given number exactly once with + - * / to reach the target. Write one step a line in the "
         "form `11+3=14 (left: 5 8 14)`: an operation on two of the numbers that are left, its value, and the "
         "numbers that are left then. Stop when only the target is left."
     )
@@ -38,8 +40,8 @@ class CountdownTask(Task):
         del seed
         if data is None:
             with resources.as_file(resources.files("tasks") / "data" / "countdown_sample.jsonl") as path:
-                return read_problems(path, task=self.name, limit=limit).require_clean().problems
-        return read_problems(data, task=self.name, limit=limit).require_clean().problems
+                return read_problems(path, task=self.name, limit=limit).require_clean()
+        return read_problems(data, task=self.name, limit=limit).require_clean()
 
     def problem(self, question: str) -> Problem:
         """Read a typed puzzle such as ``Make 24 from 3 5 8 11.``."""

@@ -1,0 +1,1 @@
+"""Search algorithms: one file each, on the seam of `treesearch.algorithms.base`."""

@@ -1,0 +1,84 @@
+"""Best-first search over steps: always expand the open path of highest value.
+
+Tree-of-thoughts style best-first search (Koh et al. 2024, arXiv 2407.01476; Tree-PLV's collection). With
+several works in flight the best paths that nobody is expanding yet are taken. When no open path is left, the
+root is asked for fresh steps, until `max_solutions` are finished or the budget is spent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from treesearch.algorithms.base import Algorithm, add_siblings, require
+from treesearch.algorithms.beam import path_rank
+from treesearch.algorithms.expand import expand, expansion_cost
+from treesearch.answers import RuleName
+from treesearch.events import Closed, Event, Expanded, Issued, StopReason
+from treesearch.inorder import Outcome, Work, run_in_order
+from treesearch.policy import Policy
+from treesearch.tree import Node, Tree
+from treesearch.values.base import Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestFirst(Algorithm):
+    """Expand the best open path `expansion` ways until `max_solutions` are finished (None: budget only)."""
+
+    name: ClassVar[str] = "best-first"
+    default_value: ClassVar[str] = "logprob"
+
+    expansion: int = 4
+    max_solutions: int | None = 1
+    max_depth: int = 40
+    max_restarts: int = 64
+    """How often the root is expanded at most."""
+    gate: float | None = None
+    answer: RuleName = "best"
+    in_flight: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("expansion", "max_depth", "max_restarts"):
+            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        ok = self.max_solutions is None or self.max_solutions >= 1
+        require("max_solutions", self.max_solutions, ok, "at least 1")
+
+    async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
+        """Search; the order of expansion follows from the values in the tree."""
+        gate = value.gate(policy) if self.gate is None else self.gate
+
+        def plan(tree: Tree) -> Work | StopReason | None:
+            if gate is not None and tree.best_finished >= gate:
+                return StopReason.SOLVED
+            if self.max_solutions is not None and sum(1 for _ in tree.leaves()) >= self.max_solutions:
+                return StopReason.COMPLETED
+            node = self.next_node(tree)
+            if not isinstance(node, Node):
+                return node
+            return Work(node.id, expansion_cost(policy, value, tree.path(node.id), self.expansion))
+
+        async def perform(tree: Tree, issued: Issued) -> Outcome:
+            node = tree.nodes[issued.node]
+            made = await expand(tree, policy, value, issued, self.expansion)
+
+            def events(tree: Tree) -> list[Event]:
+                added = add_siblings(tree, node.id, made.steps, made.scores, value)
+                dead: list[Event] = [] if added or node.children else [Closed(node.id)]
+                return [Expanded(node.id), *added, *dead]
+
+            return Outcome(made.usage, events)
+
+        return await run_in_order(tree, plan, perform, in_flight=self.in_flight)
+
+    def next_node(self, tree: Tree) -> Node | StopReason | None:
+        """The best open path that is not being expanded; the root again where there is none."""
+        root = tree.root
+        if root.expansions == 0:
+            return None if root.pending else root
+        free = [n for n in tree.frontier() if not n.pending and n.depth < self.max_depth]
+        if free:
+            return min(free, key=lambda node: (*path_rank(tree, node, self), node.id))
+        if tree.in_flight:
+            return None
+        return root if root.expansions < self.max_restarts else StopReason.EXHAUSTED

@@ -1,0 +1,1 @@
+"""Language-model back ends, on the seam of `treesearch.engines.base`."""

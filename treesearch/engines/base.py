@@ -1,0 +1,145 @@
+"""The engine seam: token ids in, samples out, for any language-model back end.
+
+Contract, the same for every engine (`tests/treesearch/test_engine_contract.py` holds it):
+
+- `sample` asks for `n` independent samples of one prompt as one request; the reply has exactly `n`
+  samples in a fixed order. With the same prompt, parameters and seed, on the same engine, the reply is
+  the same up to the arithmetic of the back end (a batch of another shape may round differently).
+- `Sample.token_ids` is everything that was generated and is billed: the token that completed a stop
+  string and the end-of-text token are in it. ``len(token_ids) <= params.max_tokens``.
+- `Sample.text` is the decoded text of those ids, with the stop string where one ended the sample and
+  without special tokens.
+- Cancelling the awaiting task frees the request's place in the batch; what it generated until then is in
+  `Engine.usage`.
+- A request that fails raises `EngineError`; other requests go on.
+
+It does not split steps, apply templates or count budgets: that is the policy's and the meter's work.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from tasks.errors import SearchError
+
+
+class EngineError(SearchError, RuntimeError):
+    """A model back end failed; the problem that asked is reported, the run goes on."""
+
+
+class FinishReason(enum.StrEnum):
+    """Why a sample ended. Decides what is finished; the text never does."""
+
+    END = "end"
+    """The model wrote its end-of-text token: the solution is finished."""
+    STOP = "stop"
+    """A stop string or stop token was completed: the step is finished."""
+    LENGTH = "length"
+    """`max_tokens` were generated, or the model's context is full."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How to sample. `temperature` 0 is greedy. `stop` strings end a sample once generated.
+
+    `stop_token_ids` end a sample like stop strings. `top_p` in (0, 1]; `top_k` 0 is off. `seed` makes the
+    request repeatable: sample i of the request uses a stream derived from (seed, i). `certainty` asks for
+    `Sample.certainty`, which costs a pass over the vocabulary.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    seed: int = 0
+    certainty: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One completion.
+
+    `logprobs[i]` is the natural log-probability of `token_ids[i]` under the model at temperature 1, before
+    top-p and top-k (at most 0). `certainty[i]` is the mean over the vocabulary of KL(uniform || p_i), the
+    distribution that produced `token_ids[i]`, in nats (at least 0); empty unless asked for
+    (Kang et al. 2025, arXiv 2502.18581).
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    logprobs: tuple[float, ...]
+    finish: FinishReason
+    certainty: tuple[float, ...] = ()
+
+
+@dataclass(kw_only=True)
+class EngineUsage:
+    """The engine's own count since it was opened, failed and cancelled requests included."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What the toolkit needs of a tokenizer. `encode` adds no special tokens unless asked to."""
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The end-of-text token."""
+        ...
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of `text`; `special` adds what the model expects at the front of a text."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of the ids, special tokens left out."""
+        ...
+
+    def chat(self, messages: Sequence[dict[str, str]]) -> list[int] | None:
+        """Token ids of a conversation whose last message the model goes on with; None without a template.
+
+        Where the last message is the user's, the ids end with the assistant's header.
+        """
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A language-model back end. See the module's contract."""
+
+    name: str
+    model: str
+    tokenizer: Tokenizer
+    usage: EngineUsage
+    max_context: int
+    """Most tokens of prompt and completion together."""
+
+    async def sample(self, prompt_ids: Sequence[int], n: int, params: SamplingParams) -> list[Sample]:
+        """Generate `n` samples of one prompt as one request."""
+        ...
+
+    async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> list[float]:
+        """Log-probability of every token of a completion after the prompt, at temperature 1."""
+        ...
+
+    async def close(self) -> None:
+        """Free the model; requests under way are cancelled."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineInfo:
+    """What a run records of an engine: name, model and a hash of the weights where they are at hand."""
+
+    name: str
+    model: str
+    model_hash: str = ""
+    options: dict[str, str] = field(default_factory=dict[str, str])

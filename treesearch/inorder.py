@@ -1,0 +1,105 @@
+"""Works in flight on one tree, settled in the order in which they were issued.
+
+This is what makes a search with several works in flight repeatable: a plan looks at the tree (pending
+visits included) and names the next work; its requests run beside those of earlier works; but its events
+enter the tree only after those of every earlier work, whatever order the replies come in. Each issue and
+each settlement is an event, so a tree folded from any prefix of its journal goes on exactly as the
+uninterrupted search did: works in flight are asked for again with the same seeds, then planning goes on.
+
+A plan's work is issued when its full cost fits the budget. While it does not fit and works are in flight,
+the loop waits for what they give back; when nothing is in flight, the work gets what is left, and the search
+ends when that is nothing. Waiting happens inside one tree only; other trees keep the engine busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from treesearch.budget import Cost, Usage
+from treesearch.events import Added, Event, Issued, Settled, Stopped, StopReason
+from treesearch.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The next piece of work: expand or sample from `node`, for at most `cost`."""
+
+    node: int
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a work took, and the events it leads to, computed when it is its turn to enter the tree.
+
+    Nodes are counted from the events, not from `usage`.
+    """
+
+    usage: Usage
+    events: Callable[[Tree], list[Event]]
+
+
+Plan = Callable[[Tree], Work | StopReason | None]
+"""The next work; None to wait for works in flight (nothing to do meanwhile); a reason to stop."""
+Perform = Callable[[Tree, Issued], Awaitable[Outcome]]
+
+
+async def run_in_order(tree: Tree, plan: Plan, perform: Perform, *, in_flight: int = 1) -> StopReason:
+    """Search until the plan or the budget ends it; commits and returns the reason.
+
+    An exception of `perform` cancels the other works and is raised; they stay issued in the tree and are
+    asked for again when the search is taken up.
+    """
+    window: deque[tuple[Issued, asyncio.Task[Outcome]]] = deque()
+    try:
+        for issued in list(tree.in_flight.values()):
+            window.append((issued, asyncio.ensure_future(_awaitable(perform, tree, issued))))
+        while True:
+            reason = _fill(tree, plan, perform, window, in_flight)
+            if not window:
+                # Planning found nothing to do and nothing is under way.
+                reason = reason or StopReason.EXHAUSTED
+                tree.commit([Stopped(reason)])
+                return reason
+            issued, task = window.popleft()
+            outcome = await task
+            events = outcome.events(tree)
+            added = sum(isinstance(event, Added) for event in events)
+            tree.commit([Settled(issued.work, replace(outcome.usage, nodes=added)), *events])
+    finally:
+        for _, task in window:
+            task.cancel()
+        if window:
+            await asyncio.gather(*(task for _, task in window), return_exceptions=True)
+
+
+def _fill(
+    tree: Tree,
+    plan: Plan,
+    perform: Perform,
+    window: deque[tuple[Issued, asyncio.Task[Outcome]]],
+    in_flight: int,
+) -> StopReason | None:
+    """Issue works until the window is full; returns why nothing more can be issued, if so."""
+    while len(window) < in_flight:
+        if (spent := tree.meter.spent()) is not None:
+            return StopReason(f"budget_{spent}")
+        planned = plan(tree)
+        if planned is None or isinstance(planned, StopReason):
+            return planned
+        cost = planned.cost
+        if not tree.meter.fits(cost):
+            if window:
+                return None
+            cost = tree.meter.most(cost)
+        issued = Issued(tree.works, planned.node, cost)
+        tree.commit([issued])
+        window.append((issued, asyncio.ensure_future(_awaitable(perform, tree, issued))))
+    return None
+
+
+async def _awaitable(perform: Perform, tree: Tree, issued: Issued) -> Outcome:
+    return await perform(tree, issued)

@@ -1,0 +1,126 @@
+"""The configuration of a run: what `search solve` takes, with the origin of each value.
+
+One frozen dataclass is the source of the command's flags, the keys of `--config` files and the Python
+arguments. `resolve` merges default < file < flag and remembers which one won; `run.json` stores both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.errors import UsageError, unknown_name
+from treesearch.budget import Budget
+from treesearch.settings import build
+
+DEFAULT_TOKENS = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What is searched, with which policy, algorithm and value, under which budget for each problem.
+
+    `value` None takes the algorithm's own default. `settings` are dotted overrides (`width`,
+    `policy.temperature`, `value.n`, `engine.max_sequences`). `limit` takes the first problems of the data.
+    """
+
+    task: str = "math"
+    data: str | None = None
+    policy: str = "embedded"
+    engine: str = "transformers"
+    algorithm: str = "mcts"
+    value: str | None = None
+    budget_tokens: int | None = DEFAULT_TOKENS
+    budget_calls: int | None = None
+    budget_nodes: int | None = None
+    budget_seconds: float | None = None
+    limit: int | None = None
+    seed: int = 0
+    concurrency: int = 64
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "concurrency"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}")
+        self.budget()
+
+    def budget(self) -> Budget:
+        """The limits for each problem."""
+        return Budget(
+            tokens=self.budget_tokens,
+            calls=self.budget_calls,
+            nodes=self.budget_nodes,
+            seconds=self.budget_seconds,
+        )
+
+
+RUNTIME = ("concurrency",)
+"""Settings that may change between a run and its resumption: they do not change any tree."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A configuration and, for every value, where it came from: `default`, `file` or `flag`."""
+
+    config: RunConfig
+    origin: Mapping[str, str]
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """``{name: {"value": ..., "origin": ...}}``."""
+        return {
+            name: {"value": value, "origin": self.origin[name]} for name, value in asdict(self.config).items()
+        }
+
+
+def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
+    """Merge a YAML file and flags (None: not given) over the defaults; settings are merged key by key."""
+    from_file = dict(_read_yaml(file)) if file is not None else {}
+    given = {name: value for name, value in flags.items() if value is not None}
+    valid = [entry.name for entry in fields(RunConfig)]
+    for name in from_file:
+        if name not in valid:
+            raise unknown_name(f"key in {file}", name, valid)
+    merged = from_file | given
+    settings = dict(from_file.get("settings") or {}) | dict(given.get("settings") or {})
+    merged.pop("settings", None)
+    config = replace(build(RunConfig, merged, what="run"), settings=settings)
+    origin = {name: "flag" if name in given else "file" if name in from_file else "default" for name in valid}
+    return Resolved(config=config, origin=origin)
+
+
+def from_json(stored: Mapping[str, Mapping[str, Any]]) -> Resolved:
+    """Read back what `Resolved.to_json` wrote."""
+    values = {name: entry["value"] for name, entry in stored.items()}
+    return Resolved(
+        config=RunConfig(**values), origin={name: str(entry["origin"]) for name, entry in stored.items()}
+    )
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """What differs between two configurations, `RUNTIME` settings aside, one readable line each."""
+    first, second = asdict(old), asdict(new)
+    return [
+        f"{name}: {first[name]!r} in the run, {second[name]!r} now"
+        for name in first
+        if name not in RUNTIME and first[name] != second[name]
+    ]
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise UsageError(f"no such config file: {path}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: must hold keys and values, such as 'algorithm: mcts'")
+    return content

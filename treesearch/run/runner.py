@@ -1,0 +1,146 @@
+"""Search many problems at once: one coroutine each, hundreds in flight against one engine.
+
+There is no barrier between problems: a finished one is replaced from the queue at once. A problem that fails
+is reported as its own result and never stops the run. Cancelling (ctrl-C) flushes the journal; taking the run
+up again asks only for what was in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tasks.base import Grade, Problem
+from treesearch.algorithms.base import Algorithm
+from treesearch.budget import Meter, Usage
+from treesearch.events import Record, Settled, StopReason
+from treesearch.policy import Policy
+from treesearch.run.config import RunConfig
+from treesearch.run.store import RunStore, tree_seed
+from treesearch.tree import Tree
+from treesearch.values.base import Value
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """What a display reads while a run goes on. Token counts grow as replies arrive."""
+
+    total: int
+    done: int = 0
+    correct: int = 0
+    errors: int = 0
+    tokens: int = 0
+    started: float = field(default_factory=time.monotonic)
+    done_before: int = 0
+    """Problems that an earlier part of the run finished."""
+
+    def eta_s(self) -> float | None:
+        """Seconds to go, from the pace so far; None before the first problem of this part is done."""
+        fresh = self.done - self.done_before
+        if fresh <= 0:
+            return None
+        return (time.monotonic() - self.started) / fresh * (self.total - self.done)
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """Searches `problems` with one policy, algorithm and value, into a store."""
+
+    config: RunConfig
+    policy: Policy
+    algorithm: Algorithm
+    value: Value
+    store: RunStore
+    progress: Progress
+    on_change: Callable[[Progress], None] = lambda _: None
+
+    async def run(self, problems: Sequence[Problem], trees: dict[str, Tree]) -> list[dict[str, Any]]:
+        """Search every problem, at most `concurrency` at a time; returns their results in order of finishing.
+
+        `trees` are partly searched trees by problem id, which are gone on with.
+        """
+        places = asyncio.Semaphore(self.config.concurrency)
+        rows: list[dict[str, Any]] = []
+
+        async def one(problem: Problem) -> None:
+            async with places:
+                row = await self._one(problem, trees.pop(problem.id, None))
+            rows.append(row)
+            self.store.append_result(row)
+            self.progress.done += 1
+            self.progress.correct += row["verdict"] == "correct"
+            self.progress.errors += bool(row["error"])
+            self.on_change(self.progress)
+
+        ticker = asyncio.ensure_future(self._tick())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for problem in problems:
+                    group.create_task(one(problem))
+        finally:
+            ticker.cancel()
+            self.store.journal.flush()
+        return rows
+
+    async def _tick(self) -> None:
+        """Commit the journal and refresh the display once a second."""
+        while True:
+            await asyncio.sleep(1.0)
+            self.store.journal.flush()
+            self.on_change(self.progress)
+
+    async def _one(self, problem: Problem, tree: Tree | None) -> dict[str, Any]:
+        started = time.perf_counter()
+        if tree is None:
+            seed = tree_seed(self.config, problem.id)
+            tree = Tree(problem=problem, seed=seed, meter=Meter(budget=self.config.budget()))
+        self._connect(tree)
+        grade: Grade | None = None
+        answer, error = None, ""
+        reason = tree.stop
+        try:
+            if reason is None:
+                reason = await self.algorithm(tree, self.policy, self.value)
+            answer = self.algorithm.final_answer(tree)
+            grade = await self.policy.task.agrade(problem, answer)
+        except Exception as failure:  # noqa: BLE001 - one problem's failure is its result, whatever it is
+            error = f"{type(failure).__name__}: {failure}"
+            reason = StopReason.ERROR
+        seconds = time.perf_counter() - started
+        return result_row(problem, answer, grade, reason, tree.usage, seconds, error)
+
+    def _connect(self, tree: Tree) -> None:
+        """Send the tree's records to the journal, and its tokens to the display."""
+        journal, name = self.store.journal, tree.problem.id
+
+        def sink(record: Record) -> None:
+            journal.append(name, record)
+            self.progress.tokens += sum(e.usage.tokens for e in record if isinstance(e, Settled))
+
+        tree.sink = sink
+
+
+def result_row(
+    problem: Problem,
+    answer: str | None,
+    grade: Grade | None,
+    reason: StopReason | None,
+    usage: Usage,
+    seconds: float,
+    error: str,
+) -> dict[str, Any]:
+    """One line of `results.jsonl`."""
+    return {
+        "id": problem.id,
+        "answer": answer,
+        "verdict": grade.verdict.value if grade else None,
+        "decided_by": grade.decided_by if grade else None,
+        "grader": grade.grader if grade else None,
+        "stop_reason": reason.value if reason else None,
+        "usage": asdict(usage),
+        "seconds": round(seconds, 3),
+        "error": error,
+    }

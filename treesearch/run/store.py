@@ -1,0 +1,193 @@
+"""A run directory: `run.json`, `journal/`, `results.jsonl`, `summary.json`.
+
+`RunStore.create` starts a run or takes an existing one up again: the same directory with another
+configuration, other problems or another model is refused, saying what differs. The journal is the truth;
+`results.jsonl` holds one line for each finished problem and is written after the journal has that problem's
+records. A line that a kill tore, and lines of problems that failed, are dropped when the run is taken up, so
+that these problems are searched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tasks.base import Problem
+from tasks.errors import DataError, UsageError
+from treesearch.atomic import write_json, write_text
+from treesearch.budget import Budget
+from treesearch.events import Event
+from treesearch.journal import Journal, read_journal
+from treesearch.run.config import Resolved, RunConfig, differences, from_json
+from treesearch.seeds import derive
+from treesearch.tree import Tree
+
+SCHEMA = 1
+_PACKAGES = ("treesearch-toolkit", "torch", "transformers", "numpy", "math-verify", "sympy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What `run.json` holds: the configuration, what was searched with what, and the versions."""
+
+    resolved: Resolved
+    problems_hash: str
+    n_problems: int
+    model_hash: str
+    versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `run.json`."""
+        return {
+            "schema": SCHEMA,
+            "config": self.resolved.to_json(),
+            "problems_hash": self.problems_hash,
+            "n_problems": self.n_problems,
+            "model_hash": self.model_hash,
+            "versions": self.versions,
+        }
+
+
+def make_header(resolved: Resolved, problems: Sequence[Problem], model_hash: str) -> Header:
+    """The header of a new run."""
+    content = json.dumps([asdict(problem) for problem in problems], sort_keys=True)
+    versions = {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+    return Header(
+        resolved=resolved,
+        problems_hash=hashlib.sha256(content.encode()).hexdigest(),
+        n_problems=len(problems),
+        model_hash=model_hash,
+        versions={name: found for name, found in versions.items() if found},
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+class RunStore:
+    """An open run directory, with this process as its only writer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.journal = Journal(folder / "journal" / "0000.jsonl")
+        self._results = folder / "results.jsonl"
+
+    @classmethod
+    def create(cls, folder: Path, header: Header) -> RunStore:
+        """Start a run in `folder`, or take up the one that is there."""
+        path = folder / "run.json"
+        if path.exists():
+            _refuse_other(folder, header)
+            return cls(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} is not empty and holds no run; name another directory with --run")
+        store = cls(folder)
+        write_json(path, header.to_json())
+        return store
+
+    def finished(self) -> list[dict[str, Any]]:
+        """Results so far; torn lines and failed problems are dropped from the file."""
+        rows = [row for row in read_results(self.folder) if not row.get("error")]
+        if self._results.exists():
+            write_text(self._results, "".join(_line(row) for row in rows))
+        return rows
+
+    def append_result(self, row: dict[str, Any]) -> None:
+        """Add the result of a problem, once the journal has everything that led to it."""
+        self.journal.flush()
+        with self._results.open("a", encoding="utf-8") as file:
+            file.write(_line(row))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Replace `summary.json`."""
+        write_json(self.folder / "summary.json", summary)
+
+    def close(self) -> None:
+        """Write what is left and let go of the directory."""
+        self.journal.close()
+
+
+def _refuse_other(folder: Path, header: Header) -> None:
+    old = read_header(folder)
+    found = differences(old.resolved.config, header.resolved.config)
+    if old.problems_hash != header.problems_hash:
+        found.append("the problems are not the same")
+    if old.model_hash != header.model_hash:
+        found.append("the model's weights are not the same")
+    if found:
+        raise UsageError(f"{folder} holds another run: {'; '.join(found)}; name another directory with --run")
+
+
+def read_header(folder: Path) -> Header:
+    """`run.json` of a run; `UsageError` if the directory holds no run, `DataError` if it is damaged."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise UsageError(f"{folder} is not a run: it has no run.json")
+    try:
+        content = json.loads(path.read_text())
+        if content["schema"] != SCHEMA:
+            raise DataError(f"{path}: schema {content['schema']}; this version reads schema {SCHEMA}")
+        return Header(
+            resolved=from_json(content["config"]),
+            problems_hash=content["problems_hash"],
+            n_problems=content["n_problems"],
+            model_hash=content["model_hash"],
+            versions=content["versions"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: damaged ({type(error).__name__}: {error})") from error
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """Lines of `results.jsonl`; a torn last line is left out, other damage is `DataError`."""
+    path = folder / "results.jsonl"
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise DataError(f"{path}:{number}: not JSON ({error})") from error
+    return rows
+
+
+def fold_trees(
+    folder: Path, problems: Iterable[Problem], config: RunConfig, *, budget: Budget | None = None
+) -> dict[str, Tree]:
+    """Trees of the journal by problem id, as far as they were searched."""
+    known = {problem.id: problem for problem in problems}
+    records: dict[str, list[list[Event]]] = {}
+    for problem, record in read_journal(folder / "journal" / "0000.jsonl"):
+        if problem not in known:
+            raise DataError(f"{folder}: the journal has a problem that the data has not: {problem!r}")
+        records.setdefault(problem, []).append(record)
+    return {
+        name: Tree.fold(known[name], found, seed=tree_seed(config, name), budget=budget or config.budget())
+        for name, found in records.items()
+    }
+
+
+def tree_seed(config: RunConfig, problem: str) -> int:
+    """The seed of a problem's tree: from the run's seed and the problem's id."""
+    return derive(config.seed, problem)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"

@@ -1,0 +1,48 @@
+"""What a run comes to: accuracy with its 95 % interval, usage by role, speed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+USAGE = ("generated_tokens", "prompt_tokens", "value_tokens", "calls", "nodes")
+
+
+def wilson_interval(right: int, n: int, *, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Wilson score interval of a proportion (Wilson 1927), 95 % by default; (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    share = right / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def summarise(
+    rows: Sequence[dict[str, Any]], *, seconds: float, run: str, oracle: bool, note: str = ""
+) -> dict[str, Any]:
+    """The summary of a run's results.
+
+    `accuracy` counts every problem, failed and ungradable ones as not right; it is None without a gold
+    anywhere. `oracle` says that the search read the gold answers, so that accuracy is an upper bound.
+    """
+    graded = [row for row in rows if row.get("verdict") != "ungradable_gold"]
+    right = sum(row.get("verdict") == "correct" for row in graded)
+    low, high = wilson_interval(right, len(graded))
+    usage = {name: sum(row.get("usage", {}).get(name, 0) for row in rows) for name in USAGE}
+    made = usage["generated_tokens"] + usage["value_tokens"]
+    return {
+        "accuracy": right / len(graded) if graded else None,
+        "accuracy_ci95": [low, high] if graded else None,
+        "oracle": oracle,
+        "n_problems": len(rows),
+        "n_correct": right,
+        "n_errors": sum(bool(row.get("error")) for row in rows),
+        "n_ungradable": sum(str(row.get("verdict", "")).startswith("ungradable") for row in rows),
+        "usage": usage,
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round(made / seconds, 1) if seconds > 0 else None,
+        "run": run,
+        "note": note,
+    }

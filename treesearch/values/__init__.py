@@ -1,0 +1,1 @@
+"""Value sources, on the seam of `treesearch.values.base`."""

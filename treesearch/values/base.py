@@ -1,0 +1,81 @@
+"""The value seam: scores paths of steps.
+
+Contract: `score` gets paths (tuples of steps from the root) of one problem and returns one `Score` each, in
+order. It is a function of problem, path and seed: it does not see the tree, so that scoring runs beside
+other work and a score can be cached; what depends on the whole tree (a vote among roll-outs) is decided by
+`settle` when the score enters the tree. It stays inside the `grant` it is given, and says what it used.
+
+`oracle` values read the gold answer: results made with them are labelled so. They are for building data and
+for upper bounds, never for claims about accuracy.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tasks.base import Problem
+from treesearch.budget import Cost, Usage
+from treesearch.events import Step
+from treesearch.policy import Policy
+from treesearch.tree import Tree
+
+Path = tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RollOut:
+    """A completion from a path: its text, tokens, answer and reward (None where nothing graded it)."""
+
+    text: str
+    tokens: int
+    answer: str | None
+    vote: str | None
+    reward: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The value of one path, usually in [0, 1], None for no opinion; `rollouts` led to it."""
+
+    value: float | None
+    rollouts: tuple[RollOut, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One score a path, and what scoring them used."""
+
+    scores: tuple[Score, ...]
+    usage: Usage
+
+
+class Value(ABC):
+    """A source of values. Subclasses are frozen, keyword-only dataclasses of their settings."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def oracle(self, policy: Policy) -> bool:
+        """Whether scores read the gold answer for this policy's task."""
+
+    @abstractmethod
+    def cost(self, policy: Policy, path: Sequence[Step], n: int, *, finished: bool = False) -> Cost:
+        """The most that scoring `n` paths takes, each `path` with one step more, or `finished` from there."""
+
+    @abstractmethod
+    async def score(
+        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int
+    ) -> Scores:
+        """Score `paths` within `grant`; a path that the grant does not cover gets the value None."""
+
+    def gate(self, policy: Policy) -> float | None:
+        """The value of a finished path that proves it right, so that a search may stop; None if none does."""
+        del policy
+
+    def settle(self, tree: Tree, score: Score) -> float | None:
+        """The value that enters the tree, given what the tree holds by then. Default: the score's own."""
+        del tree
+        return score.value
