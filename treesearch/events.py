@@ -2,7 +2,7 @@
 
 A record is a list of events that happened together (one reply's steps, scores and backup); the journal
 stores a record whole or not at all, so a tree never holds half a simulation. Events are small and immutable;
-floats are rounded to `DIGITS` significant digits when an event is made, so that what is written, read back
+floats are rounded to `DIGITS` decimals when an event is made, so that what is written, read back
 and held in memory is the same number.
 """
 
@@ -148,8 +148,8 @@ Record: TypeAlias = Sequence[Event]
 
 
 def rounded(value: float) -> float:
-    """`value` to `DIGITS` significant digits."""
-    return float(f"{value:.{DIGITS}g}")
+    """`value` to `DIGITS` decimals."""
+    return round(value, DIGITS)
 
 
 def to_json(event: Event) -> list[Any]:

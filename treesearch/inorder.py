@@ -14,8 +14,9 @@ ends when that is nothing. Waiting happens inside one tree only; other trees kee
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from treesearch.budget import Cost, Usage
@@ -53,10 +54,10 @@ async def run_in_order(tree: Tree, plan: Plan, perform: Perform, *, in_flight: i
     An exception of `perform` cancels the other works and is raised; they stay issued in the tree and are
     asked for again when the search is taken up.
     """
-    window: deque[tuple[Issued, asyncio.Task[Outcome]]] = deque()
+    window: deque[tuple[Issued, Awaitable[Outcome]]] = deque()
     try:
         for issued in list(tree.in_flight.values()):
-            window.append((issued, asyncio.ensure_future(_awaitable(perform, tree, issued))))
+            window.append((issued, _start(perform, tree, issued, in_flight)))
         while True:
             reason = _fill(tree, plan, perform, window, in_flight)
             if not window:
@@ -64,23 +65,31 @@ async def run_in_order(tree: Tree, plan: Plan, perform: Perform, *, in_flight: i
                 reason = reason or StopReason.EXHAUSTED
                 tree.commit([Stopped(reason)])
                 return reason
-            issued, task = window.popleft()
-            outcome = await task
+            issued, job = window.popleft()
+            outcome = await job
             events = outcome.events(tree)
             added = sum(isinstance(event, Added) for event in events)
             tree.commit([Settled(issued.work, replace(outcome.usage, nodes=added)), *events])
     finally:
-        for _, task in window:
-            task.cancel()
-        if window:
-            await asyncio.gather(*(task for _, task in window), return_exceptions=True)
+        await _abandon([job for _, job in window])
+
+
+async def _abandon(jobs: Sequence[Awaitable[Outcome]]) -> None:
+    """Cancel what is still under way and wait until it has let go of the engine."""
+    tasks = [job for job in jobs if isinstance(job, asyncio.Task)]
+    for task in tasks:
+        task.cancel()
+    for job in jobs:
+        if inspect.iscoroutine(job):
+            job.close()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _fill(
     tree: Tree,
     plan: Plan,
     perform: Perform,
-    window: deque[tuple[Issued, asyncio.Task[Outcome]]],
+    window: deque[tuple[Issued, Awaitable[Outcome]]],
     in_flight: int,
 ) -> StopReason | None:
     """Issue works until the window is full; returns why nothing more can be issued, if so."""
@@ -97,9 +106,11 @@ def _fill(
             cost = tree.meter.most(cost)
         issued = Issued(tree.works, planned.node, cost)
         tree.commit([issued])
-        window.append((issued, asyncio.ensure_future(_awaitable(perform, tree, issued))))
+        window.append((issued, _start(perform, tree, issued, in_flight)))
     return None
 
 
-async def _awaitable(perform: Perform, tree: Tree, issued: Issued) -> Outcome:
-    return await perform(tree, issued)
+def _start(perform: Perform, tree: Tree, issued: Issued, in_flight: int) -> Awaitable[Outcome]:
+    """A task that runs at once, or, where works go one by one, the coroutine itself: it is awaited next."""
+    job = perform(tree, issued)
+    return job if in_flight == 1 else asyncio.ensure_future(job)

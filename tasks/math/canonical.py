@@ -11,6 +11,7 @@ Numbers become exact rationals (`0.5`, `1/2` and `\frac{1}{2}` are `1/2`), the v
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from tasks.math.latex import plain
 from tasks.math.limits import MAX_CHARS, MAX_NESTING
@@ -26,6 +27,12 @@ def canonical(answer: str) -> str:
     if len(answer) > MAX_CHARS:
         digest = hashlib.sha256(answer.encode("utf-8", "surrogatepass")).hexdigest()
         return f"oversized:{digest[:32]}"
+    return _key(answer)
+
+
+@lru_cache(maxsize=8_192)
+def _key(answer: str) -> str:
+    """Cached: the candidates of a search repeat a few answers over and over."""
     return key(plain(answer))
 
 

@@ -17,6 +17,7 @@ width * N**widening (Coulom 2007).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -121,16 +122,25 @@ class MCTS(Algorithm):
         while True:
             if node.finished or self._wants_children(tree, node):
                 return None if _busy(tree, node) else node
-            choices = [c for c in tree.children(node.id) if not c.closed and not _blocked(c)]
-            if not choices:
+            best = self._best_child(tree, node)
+            if best is None:
                 return None
-            total = visits(node)
-            node = max(choices, key=lambda child: (self._score(child, total, node), child.prior, -child.id))
+            node = best
 
-    def _score(self, child: Node, parent_visits: int, parent: Node) -> float:
-        if self.selection == "uct":
-            return uct(child, parent_visits, c=self.c, unvisited=self.unvisited)
-        return puct(child, parent_visits, c_init=self.c_init, c_base=self.c_base, parent_q=parent.q)
+    def _best_child(self, tree: Tree, node: Node) -> Node | None:
+        """The open child of highest score; of equals the one of larger prior, then the older one."""
+        total = visits(node)
+        best, top = None, -math.inf
+        for child in map(tree.nodes.__getitem__, node.children):
+            if child.closed or _blocked(child):
+                continue
+            if self.selection == "uct":
+                score = uct(child, total, c=self.c, unvisited=self.unvisited)
+            else:
+                score = puct(child, total, c_init=self.c_init, c_base=self.c_base, parent_q=node.q)
+            if best is None or score > top or (score == top and child.prior > best.prior):
+                best, top = child, score
+        return best
 
     def _wants_children(self, tree: Tree, node: Node) -> bool:
         if node.expansions == 0:
