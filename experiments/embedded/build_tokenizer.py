@@ -29,7 +29,7 @@ def corpus() -> Iterator[str]:
         yield "\n".join(chunk for chunk in chunks)
         yield "".join(f"\n {chunk}" for chunk in chunks)
     for seed in range(20_000):
-        worked = generator.generate(seed, split="train")
+        worked = generator.generate(seed, split="train", difficulty=generator.HARD)
         yield "\n".join([worked.question, *worked.steps])
     for seed in range(3_000):
         puzzle = countdown.generate(seed, split="train")

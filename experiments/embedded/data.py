@@ -38,6 +38,8 @@ class Stream:
     """Endless batches of one task. `next_seed` and `waiting` (seeds, by bucket) are the whole position."""
 
     source: Source
+    hard_problems: int
+    """The first so many maths problems are of the generator's harder difficulty."""
     tokenizer: PreTrainedTokenizerBase
     batch_tokens: int
     next_seed: int = 0
@@ -61,7 +63,9 @@ class Stream:
         if self.source == "countdown":
             worked = countdown.generate(seed, split="train")
         else:
-            worked = generator.generate(seed, split="train")
+            hard = seed < self.hard_problems
+            difficulty = generator.HARD if hard else generator.STANDARD
+            worked = generator.generate(seed, split="train", difficulty=difficulty)
         prompt = self.tokenizer(worked.question + "\n")["input_ids"]
         steps = self.tokenizer("\n".join(worked.steps), add_special_tokens=False)["input_ids"]
         return [*prompt, *steps, self.tokenizer.eos_token_id], len(prompt)

@@ -1,6 +1,7 @@
 """Train the embedded policy from scratch on generated problems; resumes from its newest checkpoint.
 
     python experiments/embedded/train.py --out WORK_FOLDER [--config FILE] [--decay-from-tokens N]
+    python experiments/embedded/train.py --out WORK_FOLDER --export treesearch/models/embedded
 
 Muon for the layers' matrices, AdamW for the embedding and the norms; warm-up, constant rate, linear decay.
 bf16 weights in the forward pass with float32 masters. `--decay-from-tokens N` starts the decay at N tokens
@@ -57,7 +58,12 @@ class Trainer:
         )
         data = self.config["data"]
         self.streams = {
-            source: Stream(source=source, tokenizer=self.tokenizer, batch_tokens=data["microbatch_tokens"])
+            source: Stream(
+                source=source,
+                hard_problems=data["hard_problems"],
+                tokenizer=self.tokenizer,
+                batch_tokens=data["microbatch_tokens"],
+            )
             for source in ("countdown", "math")
         }
         self.tokens = {"countdown": 0, "math": 0}
@@ -111,7 +117,8 @@ class Trainer:
 
     def batches(self, iterators: dict[str, Any]) -> list[tuple[str, Batch]]:
         """The next step's microbatches: each from the task that is furthest behind its share of tokens."""
-        share = self.config["data"]["countdown_share"]
+        steps = self.config["data"]["countdown_share"]
+        share = next(share for start, share in reversed(steps) if self.total() >= start)
         ahead = dict(self.tokens)
         picked: list[tuple[str, Batch]] = []
         for _ in range(self.config["data"]["microbatches"]):
@@ -172,9 +179,10 @@ class Trainer:
             self.streams[source].waiting = {int(k): v for k, v in kept["waiting"].items()}
 
     def export(self, folder: Path) -> None:
-        """Write the policy as an ordinary Hugging Face folder in bf16."""
+        """Write the policy as an ordinary Hugging Face folder in bf16, with its card."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        shutil.copy(HERE / "treesearch.json", folder)
 
 
 def model_config(config: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
@@ -216,6 +224,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
     parser.add_argument("--from-checkpoint", type=Path, help="start from this checkpoint folder instead")
     parser.add_argument("--decay-from-tokens", type=float, help="start the decay at this many tokens")
+    parser.add_argument("--export", type=Path, help="only write the newest checkpoint as a model folder")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     config = yaml.safe_load(args.config.read_text())
@@ -226,7 +235,10 @@ def main() -> None:
     checkpoint = args.out / "checkpoint"
     if checkpoint.exists() or args.from_checkpoint:
         trainer.load(checkpoint if checkpoint.exists() else args.from_checkpoint)
-    run(trainer)
+    if args.export:
+        trainer.export(args.export)
+    else:
+        run(trainer)
 
 
 if __name__ == "__main__":

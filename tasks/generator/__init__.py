@@ -8,7 +8,7 @@ problem, `stream` all of them, `first_wrong_step` checks steps that a model wrot
 from __future__ import annotations
 
 from tasks.generator.checker import wrong_step
-from tasks.generator.draft import STANDARD, Difficulty, Ranges
+from tasks.generator.draft import HARD, STANDARD, Difficulty, Ranges
 from tasks.generator.registry import Family
 from tasks.generator.registry import registered as templates
 from tasks.generator.source import (
@@ -22,6 +22,7 @@ from tasks.generator.source import (
 )
 
 __all__ = [
+    "HARD",
     "STANDARD",
     "Difficulty",
     "Family",

@@ -47,7 +47,7 @@ class Difficulty:
         Ranges(),
         Ranges(small=(6, 15), medium=(21, 79), large=(150, 800)),
     )
-    weights: tuple[float, ...] = (0.25, 0.45, 0.30)
+    weights: tuple[float, ...] = (0.5, 0.4, 0.1)
     max_operators: int = 6
     coefficient: int = 12
 
@@ -61,6 +61,9 @@ class Difficulty:
 
 STANDARD = Difficulty()
 """The difficulty of the stock data set."""
+
+HARD = Difficulty(weights=(0.25, 0.45, 0.30))
+"""More of the larger numbers."""
 
 
 def literal(value: int) -> str:
