@@ -36,7 +36,8 @@ _DELIMITERS = {
 
 
 def delimiter(text: str) -> Delimiter:
-    """The delimiter of a name: `line`, `blank-line`, `step-tag`, `tag:NAME`, `tokens:N` or `text:STRING`.
+    """The delimiter of a name: `line`, `blank-line`, `step-tag`, `tag:NAME`, `tokens:N` or `text:STRING`
+    (``\\n`` and ``\\t`` in STRING stand for a newline and a tab).
 
     Raises `UsageError` for anything else.
     """
@@ -45,10 +46,10 @@ def delimiter(text: str) -> Delimiter:
     kind, _, rest = text.partition(":")
     if kind == "tag" and rest.isidentifier():
         return Delimiter(stop=(f"</{rest}>",))
-    if kind == "tokens" and rest.isdigit() and int(rest) > 0:
+    if kind == "tokens" and rest.isdecimal() and int(rest) > 0:
         return Delimiter(tokens=int(rest))
     if kind == "text" and rest:
-        return Delimiter(stop=(rest.encode().decode("unicode_escape"),))
+        return Delimiter(stop=(rest.replace("\\n", "\n").replace("\\t", "\t"),))
     raise unknown_name("delimiter", text, [*_DELIMITERS, "tag:NAME", "tokens:N", "text:STRING"])
 
 
@@ -70,7 +71,8 @@ class Format:
                 return ids
             if name == "chat":
                 raise UsageError("the model has no chat template; use --set policy.format=plain")
-        text = self.template.format(question=problem.question, instructions=task.instructions)
+        text = self.template.replace("{instructions}", task.instructions)
+        text = text.replace("{question}", problem.question)
         return tokenizer.encode(text, special=True)
 
     def _messages(self, problem: Problem, task: Task) -> list[dict[str, str]]:

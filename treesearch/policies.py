@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,8 @@ def policy_config(model: str, settings: Mapping[str, Any]) -> tuple[PolicyConfig
     """The policy settings for a model: its card's, overridden by `settings`; and the card's note."""
     card = read_card(model)
     note = str(card.pop("note", ""))
-    known = {entry.name for entry in fields(PolicyConfig)}
-    merged = {key: value for key, value in card.items() if key in known} | dict(settings)
-    return build(PolicyConfig, merged, what="policy"), note
+    build(PolicyConfig, card, what=f"{Path(model) / CARD}")
+    return build(PolicyConfig, card | dict(settings), what="policy"), note
 
 
 async def open_policy(

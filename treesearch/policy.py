@@ -29,8 +29,8 @@ class PolicyConfig:
     the plain format. `certainty` asks the engine for self-certainty.
     """
 
-    step_tokens: int = 256
-    solution_tokens: int = 2048
+    step_tokens: int = 192
+    solution_tokens: int = 1024
     temperature: float = 0.8
     top_p: float = 1.0
     top_k: int = 0
@@ -181,8 +181,11 @@ def cut_points(
 ) -> list[tuple[int, int, str]]:
     """Cut a completion into steps: (start, end, text) in tokens, tiling it exactly.
 
-    A step ends with the token that completes one of `stops`, or after `every` tokens (0: no such limit).
+    A step ends with the token that completes one of `stops`, or after `every` tokens (0: no such limit). An
+    empty completion (the model's context was full) is one empty step.
     """
+    if not token_ids:
+        return [(0, 0, "")]
     cuts: list[tuple[int, int, str]] = []
     start, text = 0, ""
     for end in range(1, len(token_ids) + 1):
@@ -220,7 +223,7 @@ def normalised_logprob(steps: Sequence[Step]) -> float:
 
 
 def priors(steps: Sequence[Step]) -> list[float]:
-    """Prior of each sibling: exp of its normalised log-prob, over the siblings' sum."""
+    """Prior of each sibling: exp of its normalised log-prob, over the siblings' sum (equal if that is 0)."""
     weights = [math.exp(normalised_logprob([step])) for step in steps]
     total = sum(weights)
-    return [weight / total for weight in weights] if total else []
+    return [weight / total if total else 1.0 / len(weights) for weight in weights]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from tasks.errors import SearchError
@@ -133,13 +133,3 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Free the model; requests under way are cancelled."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineInfo:
-    """What a run records of an engine: name, model and a hash of the weights where they are at hand."""
-
-    name: str
-    model: str
-    model_hash: str = ""
-    options: dict[str, str] = field(default_factory=dict[str, str])

@@ -18,6 +18,8 @@ from treesearch.budget import Budget
 from treesearch.settings import build
 
 DEFAULT_TOKENS = 2_000
+_TEXT = ("question", "data", "value")
+"""Optional texts that are kept as written: in them, `none` is a word (a value source is called so)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +28,11 @@ class RunConfig:
 
     `value` None takes the algorithm's own default. `settings` are dotted overrides (`width`,
     `policy.temperature`, `value.n`, `engine.max_sequences`). `limit` takes the first problems of the data.
+    `question` is searched in place of the task's data.
     """
 
     task: str = "math"
+    question: str | None = None
     data: str | None = None
     policy: str = "embedded"
     engine: str = "transformers"
@@ -48,6 +52,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
+        if self.question is not None and self.data is not None:
+            raise UsageError("a question and a data file were given; give one of them")
         self.budget()
 
     def budget(self) -> Budget:
@@ -80,7 +86,7 @@ class Resolved:
 
 def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
     """Merge a YAML file and flags (None: not given) over the defaults; settings are merged key by key."""
-    from_file = dict(_read_yaml(file)) if file is not None else {}
+    from_file = _read_yaml(file) if file is not None else {}
     given = {name: value for name, value in flags.items() if value is not None}
     valid = [entry.name for entry in fields(RunConfig)]
     for name in from_file:
@@ -89,7 +95,8 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
     merged = from_file | given
     settings = dict(from_file.get("settings") or {}) | dict(given.get("settings") or {})
     merged.pop("settings", None)
-    config = replace(build(RunConfig, merged, what="run"), settings=settings)
+    texts = {name: merged.pop(name) for name in _TEXT if isinstance(merged.get(name), str)}
+    config = replace(build(RunConfig, merged, what="run"), settings=settings, **texts)
     origin = {name: "flag" if name in given else "file" if name in from_file else "default" for name in valid}
     return Resolved(config=config, origin=origin)
 
@@ -112,7 +119,7 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
     ]
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
@@ -123,4 +130,4 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"{path}: must hold keys and values, such as 'algorithm: mcts'")
-    return content
+    return {str(key).replace("-", "_"): value for key, value in content.items()}

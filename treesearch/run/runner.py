@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tasks.base import Grade, Problem
+from tasks.base import Grade, Problem, Verdict
 from treesearch.algorithms.base import Algorithm
 from treesearch.budget import Meter, Usage
 from treesearch.events import Record, Settled, StopReason
@@ -30,12 +30,21 @@ class Progress:
 
     total: int
     done: int = 0
+    graded: int = 0
+    """Problems done that have a reference to grade against."""
     correct: int = 0
     errors: int = 0
     tokens: int = 0
     started: float = field(default_factory=time.monotonic)
     done_before: int = 0
     """Problems that an earlier part of the run finished."""
+
+    def count(self, row: dict[str, Any]) -> None:
+        """Take the result of a problem into account."""
+        self.done += 1
+        self.graded += row["verdict"] != Verdict.UNGRADABLE_GOLD.value
+        self.correct += row["verdict"] == Verdict.CORRECT.value
+        self.errors += bool(row["error"])
 
     def eta_s(self) -> float | None:
         """Seconds to go, from the pace so far; None before the first problem of this part is done."""
@@ -56,6 +65,8 @@ class Runner:
     store: RunStore
     progress: Progress
     on_change: Callable[[Progress], None] = lambda _: None
+    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """Results of this part of the run, in the order of finishing."""
 
     async def run(self, problems: Sequence[Problem], trees: dict[str, Tree]) -> list[dict[str, Any]]:
         """Search every problem, at most `concurrency` at a time; returns their results in order of finishing.
@@ -63,16 +74,13 @@ class Runner:
         `trees` are partly searched trees by problem id, which are gone on with.
         """
         places = asyncio.Semaphore(self.config.concurrency)
-        rows: list[dict[str, Any]] = []
 
         async def one(problem: Problem) -> None:
             async with places:
                 row = await self._one(problem, trees.pop(problem.id, None))
-            rows.append(row)
+            self.rows.append(row)
             self.store.append_result(row)
-            self.progress.done += 1
-            self.progress.correct += row["verdict"] == "correct"
-            self.progress.errors += bool(row["error"])
+            self.progress.count(row)
             self.on_change(self.progress)
 
         ticker = asyncio.ensure_future(self._tick())
@@ -83,7 +91,7 @@ class Runner:
         finally:
             ticker.cancel()
             self.store.journal.flush()
-        return rows
+        return self.rows
 
     async def _tick(self) -> None:
         """Commit the journal and refresh the display once a second."""

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +30,8 @@ from treesearch.seeds import derive
 from treesearch.tree import Tree
 
 SCHEMA = 1
+_BEFORE_HEADER = {"journal", "run.json.new"}
+"""What a kill may leave behind of a run that had not begun."""
 _PACKAGES = ("treesearch-toolkit", "torch", "transformers", "numpy", "math-verify", "sympy")
 
 
@@ -88,9 +90,9 @@ class RunStore:
         """Start a run in `folder`, or take up the one that is there."""
         path = folder / "run.json"
         if path.exists():
-            _refuse_other(folder, header)
+            refuse_other(folder, header)
             return cls(folder)
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not _unused(folder):
             raise UsageError(f"{folder} is not empty and holds no run; name another directory with --run")
         store = cls(folder)
         write_json(path, header.to_json())
@@ -120,12 +122,22 @@ class RunStore:
         self.journal.close()
 
 
-def _refuse_other(folder: Path, header: Header) -> None:
+def _unused(folder: Path) -> bool:
+    """Whether a directory is empty, but for what a kill before `run.json` was written leaves."""
+    entries = {entry.name for entry in folder.iterdir()}
+    return entries <= _BEFORE_HEADER and not any(file.stat().st_size for file in folder.glob("journal/*"))
+
+
+def refuse_other(folder: Path, header: Header, *, model: bool = True) -> None:
+    """Raise `UsageError`, naming what differs, if `folder` holds another run than `header`'s.
+
+    Without `model` the weights are not compared: for checking before they are loaded.
+    """
     old = read_header(folder)
     found = differences(old.resolved.config, header.resolved.config)
     if old.problems_hash != header.problems_hash:
         found.append("the problems are not the same")
-    if old.model_hash != header.model_hash:
+    if model and old.model_hash != header.model_hash:
         found.append("the model's weights are not the same")
     if found:
         raise UsageError(f"{folder} holds another run: {'; '.join(found)}; name another directory with --run")
@@ -169,12 +181,19 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def fold_trees(
-    folder: Path, problems: Iterable[Problem], config: RunConfig, *, budget: Budget | None = None
+    folder: Path,
+    problems: Iterable[Problem],
+    config: RunConfig,
+    *,
+    budget: Budget | None = None,
+    skip: Collection[str] = (),
 ) -> dict[str, Tree]:
-    """Trees of the journal by problem id, as far as they were searched."""
+    """Trees of the journal by problem id, as far as they were searched; those of `skip` are left out."""
     known = {problem.id: problem for problem in problems}
     records: dict[str, list[list[Event]]] = {}
     for problem, record in read_journal(folder / "journal" / "0000.jsonl"):
+        if problem in skip:
+            continue
         if problem not in known:
             raise DataError(f"{folder}: the journal has a problem that the data has not: {problem!r}")
         records.setdefault(problem, []).append(record)
@@ -182,6 +201,12 @@ def fold_trees(
         name: Tree.fold(known[name], found, seed=tree_seed(config, name), budget=budget or config.budget())
         for name, found in records.items()
     }
+
+
+def fold_tree(folder: Path, problem: Problem, config: RunConfig) -> Tree:
+    """The tree of one problem, as far as it was searched."""
+    records = (made for name, made in read_journal(folder / "journal" / "0000.jsonl") if name == problem.id)
+    return Tree.fold(problem, records, seed=tree_seed(config, problem.id), budget=config.budget())
 
 
 def tree_seed(config: RunConfig, problem: str) -> int:

@@ -16,7 +16,7 @@ def wilson_interval(right: int, n: int, *, z: float = 1.959963984540054) -> tupl
     share = right / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
 
 
 def summarise(

@@ -1,0 +1,254 @@
+"""A whole run from its configuration: open everything, search every problem, sum up, close everything.
+
+    plan = prepare(resolve({"task": "countdown", "algorithm": "beam"}))
+    outcome = await run_plan(plan, Path("runs/first"))
+
+`prepare` checks every name and setting and loads the problems, without a model. `run_plan` opens the model
+and searches what the run directory does not hold yet, so it starts a run and takes one up alike. Nothing here
+writes to a terminal: `on_change` is called with the progress at least once a second.
+
+`seconds` of a summary is the wall time of the search, model loading aside, of all parts of the run; what a
+part spent since its last checkpoint (`CHECKPOINT_S`) is lost to a kill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.base import Problem, Task
+from tasks.errors import DataError, MissingPrerequisiteError, UsageError, unknown_name
+from tasks.math import MathTask, prewarm, shutdown
+from treesearch.algorithms.base import Algorithm
+from treesearch.api import fit_policy, open_algorithm, open_task, open_value
+from treesearch.policies import EMBEDDED, open_policy, policy_config, resolve_model
+from treesearch.policy import Policy
+from treesearch.registry import names
+from treesearch.run.config import Resolved
+from treesearch.run.runner import Progress, Runner
+from treesearch.run.store import RunStore, fold_trees, make_header, refuse_other
+from treesearch.run.summary import summarise
+from treesearch.settings import split_settings
+from treesearch.values.base import Value
+
+CHECKPOINT_S = 10.0
+_GRADER_FAILS_WITHIN_S = 0.3
+_LOCAL = ("torch", "transformers", "safetensors", "tokenizers")
+OnChange = Callable[[Progress], None]
+
+
+def _ignore(_: Progress) -> None:
+    """The display of a run that nobody watches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A configuration with all that it names, but for the model. `note` is what the model's card says."""
+
+    resolved: Resolved
+    task: Task
+    problems: Sequence[Problem]
+    algorithm: Algorithm
+    value: Value
+    settings: Mapping[str, Mapping[str, Any]]
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The summary of a run and the results of all its problems."""
+
+    summary: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def prepare(resolved: Resolved) -> Plan:
+    """Check names and settings, load the problems; paths become absolute, so that a run can move on.
+
+    Raises `UsageError` for a wrong name or setting, `DataError` for problems that cannot be read.
+    """
+    resolved = _anchored(resolved)
+    config = resolved.config
+    settings = split_settings(config.settings)
+    task = open_task(config.task)
+    algorithm = open_algorithm(config.algorithm, settings["algorithm"])
+    value = open_value(config.value, algorithm, settings["value"])
+    if config.engine not in names("engine"):
+        raise unknown_name("engine", config.engine, names("engine"))
+    _, note = policy_config(resolve_model(config.policy), settings["policy"])
+    return Plan(
+        resolved=resolved,
+        task=task,
+        problems=_load(task, resolved),
+        algorithm=algorithm,
+        value=value,
+        settings=settings,
+        note=note,
+    )
+
+
+def _anchored(resolved: Resolved) -> Resolved:
+    """The configuration with local paths made absolute."""
+    config = resolved.config
+    if config.data is not None:
+        config = replace(config, data=str(Path(config.data).expanduser().absolute()))
+    if config.policy != EMBEDDED and Path(config.policy).expanduser().is_dir():
+        config = replace(config, policy=str(Path(config.policy).expanduser().absolute()))
+    return replace(resolved, config=config)
+
+
+def _load(task: Task, resolved: Resolved) -> list[Problem]:
+    config = resolved.config
+    if config.question is not None:
+        return [task.problem(config.question)]
+    data = Path(config.data) if config.data is not None else None
+    problems = task.load(data, limit=config.limit, seed=config.seed)
+    if not problems:
+        raise DataError(f"{config.data or task.name}: no problem to solve")
+    if other := {problem.task for problem in problems} - {task.name}:
+        named = " and ".join(sorted(other))
+        raise UsageError(f"{config.data} holds problems of the task {named}, not {task.name}; use --task")
+    return problems
+
+
+async def run_problems(resolved: Resolved, folder: Path, on_change: OnChange = _ignore) -> dict[str, Any]:
+    """Search all problems of a configuration into the run directory `folder`; returns the summary.
+
+    A directory that holds the same run already is gone on with; another one is refused (`UsageError`).
+    """
+    return (await run_plan(prepare(resolved), folder, on_change)).summary
+
+
+async def run_plan(plan: Plan, folder: Path, on_change: OnChange = _ignore) -> Outcome:
+    """`run_problems` for a plan. Cancelling it leaves a run that can be taken up again."""
+    if (folder / "run.json").exists():
+        refuse_other(folder, make_header(plan.resolved, plan.problems, ""), model=False)
+    async with _open(plan) as policy:
+        header = make_header(plan.resolved, plan.problems, getattr(policy.engine, "model_hash", ""))
+        try:
+            store = RunStore.create(folder, header)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to {folder}: {error.strerror}; name another with --run"
+            ) from error
+        try:
+            return await _Search(plan, policy, store, on_change).run()
+        finally:
+            store.close()
+
+
+@asynccontextmanager
+async def _open(plan: Plan) -> AsyncGenerator[Policy]:
+    """The policy, with the grader's worker started meanwhile in a thread; both are closed at the end."""
+    config = plan.resolved.config
+    grades = isinstance(plan.task, MathTask) and any(problem.gold is not None for problem in plan.problems)
+    warm = [asyncio.ensure_future(asyncio.to_thread(prewarm))] if grades else []
+    try:
+        opened = await open_policy(
+            config.policy,
+            plan.task,
+            engine=config.engine,
+            settings=plan.settings["policy"],
+            engine_settings=plan.settings["engine"],
+        )
+        try:
+            await _check_grader(warm)
+            policy = fit_policy(opened.policy, plan.algorithm, plan.value)
+            policy.prompt_ids(
+                plan.problems[0]
+            )  # a format that the model cannot serve fails here, not per problem
+            yield policy
+        finally:
+            await opened.policy.engine.close()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _LOCAL:
+            raise
+        raise MissingPrerequisiteError(
+            f"the engine {config.engine!r} needs {error.name}; run: pip install 'treesearch-toolkit[local]'"
+        ) from error
+    finally:
+        await asyncio.gather(*warm, return_exceptions=True)
+        if grades:
+            shutdown()
+
+
+async def _check_grader(warm: Sequence[asyncio.Future[None]]) -> None:
+    """Raise `MissingPrerequisiteError` where the grader cannot start; one that starts is not waited for."""
+    if warm:
+        done, _ = await asyncio.wait(warm, timeout=_GRADER_FAILS_WITHIN_S)
+        for job in done:
+            job.result()
+
+
+class _Search:
+    """One part of a run: searches what is left, and keeps the summary on disk up to date."""
+
+    def __init__(self, plan: Plan, policy: Policy, store: RunStore, on_change: OnChange) -> None:
+        self._plan, self._policy, self._store, self._show = plan, policy, store, on_change
+        self._before = store.finished()
+        self._seconds_before = float(read_summary(store.folder).get("seconds", 0.0))
+        progress = Progress(total=len(plan.problems))
+        for row in self._before:
+            progress.count(row)
+        progress.done_before = progress.done
+        self._runner = Runner(
+            config=plan.resolved.config,
+            policy=policy,
+            algorithm=plan.algorithm,
+            value=plan.value,
+            store=store,
+            progress=progress,
+            on_change=self._changed,
+        )
+        self._started = self._saved = time.monotonic()
+
+    async def run(self) -> Outcome:
+        """Search what is left; the summary is written at the end and where the search is cancelled."""
+        config, problems = self._plan.resolved.config, self._plan.problems
+        done = {row["id"] for row in self._before}
+        trees = fold_trees(self._store.folder, problems, config, skip=done)
+        self._started = self._runner.progress.started = time.monotonic()
+        try:
+            await self._runner.run([problem for problem in problems if problem.id not in done], trees)
+        finally:
+            outcome = self._outcome()
+            self._store.write_summary(outcome.summary)
+        return outcome
+
+    def _changed(self, progress: Progress) -> None:
+        self._show(progress)
+        if time.monotonic() - self._saved >= CHECKPOINT_S:
+            self._saved = time.monotonic()
+            self._store.write_summary(self._outcome().summary)
+
+    def _outcome(self) -> Outcome:
+        rows = [*self._before, *self._runner.rows]
+        summary = summarise(
+            rows,
+            seconds=self._seconds_before + time.monotonic() - self._started,
+            run=str(self._store.folder),
+            oracle=self._plan.value.oracle(self._policy),
+            note=self._plan.note,
+        )
+        summary["finished"] = len(rows) == len(self._plan.problems)
+        return Outcome(summary=summary, rows=rows)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """`summary.json` of a run, empty if there is none yet; `DataError` if it is damaged."""
+    path = folder / "summary.json"
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: must hold a JSON object")
+    return dict[str, Any](found)
