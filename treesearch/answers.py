@@ -25,6 +25,7 @@ from treesearch.tree import Node, Tree
 
 RuleName = Literal["majority", "best", "vote", "borda"]
 AggregateName = Literal["min", "last", "mean", "product"]
+_LARGEST_LOG = 700.0  # exp of it is still a float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,14 @@ def borda(found: Sequence[Candidate], *, power: float = 0.5) -> str | None:
     sure = [candidate for candidate in found if candidate.certainty is not None]
     if not sure:
         return majority(found)
-    order = sorted(sure, key=lambda candidate: -(candidate.certainty or 0.0))
-    weights = {id(candidate): float(len(order) - rank) ** power for rank, candidate in enumerate(order)}
-    return _heaviest(sure, lambda candidate: weights[id(candidate)])
+    order = sorted(range(len(sure)), key=lambda index: -(sure[index].certainty or 0.0))
+    # Votes are scaled to at most 1 where (N - r + 1)**p would leave the range of floats: the same winner.
+    scale = float(len(sure)) if power * math.log(len(sure) + 1) > _LARGEST_LOG else 1.0
+    votes = [0.0] * len(sure)
+    for rank, index in enumerate(order):
+        votes[index] = ((len(order) - rank) / scale) ** power
+    weights = iter(votes)
+    return _heaviest(sure, lambda _: next(weights))
 
 
 def choose(tree: Tree, rule: RuleName, *, how: AggregateName = "last", power: float = 0.5) -> str | None:

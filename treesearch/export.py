@@ -129,7 +129,7 @@ def to_networkx(tree: Tree) -> nx.DiGraph[int]:
 def to_graphml(tree: Tree, path: Path | str) -> None:
     """Write the tree as GraphML, which Gephi, yEd and networkx read. Control characters become spaces."""
     graph = to_networkx(tree)
-    for _, attributes in graph.nodes(data=True):
+    for attributes in (graph.graph, *(attributes for _, attributes in graph.nodes(data=True))):
         for name, value in attributes.items():
             if isinstance(value, str):
                 attributes[name] = "".join(c if c.isprintable() or c in "\n\t" else " " for c in value)

@@ -48,7 +48,11 @@ class Journal:
         self._clock = clock
         self._lines: list[str] = []
         self._next_commit = clock() + COMMIT_SECONDS
-        self.seq, valid = _check(path)
+        try:
+            self.seq, valid = _check(path)
+        except BaseException:
+            self._file.close()
+            raise
         self._file.truncate(valid)
 
     def append(self, problem: str, record: Record) -> None:

@@ -90,7 +90,11 @@ def waiting(problems: int, latency_s: float) -> dict[str, float]:
     asyncio.run(search(trees, engine, algorithm))
     wall = time.perf_counter() - started
     critical = max(tree.usage.calls for tree in trees) * latency_s
-    return {"wall_s": round(wall, 3), "critical_path_s": round(critical, 3), "ratio": round(wall / critical, 4)}
+    return {
+        "wall_s": round(wall, 3),
+        "critical_path_s": round(critical, 3),
+        "ratio": round(wall / critical, 4),
+    }
 
 
 def main() -> None:

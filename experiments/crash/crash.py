@@ -61,6 +61,15 @@ def results(run: Path) -> dict[str, Any]:
     return {row["id"]: row for row in rows}
 
 
+def still_there(run: Path, before: dict[str, Any]) -> dict[str, Any]:
+    """The results now; ends the script if one of `before` is gone or another."""
+    now = results(run)
+    changed = [name for name in before if now.get(name) != before[name]]
+    if changed:
+        raise SystemExit(f"{run}: finished problems lost or changed: {changed}")
+    return now
+
+
 def run_with_kills(algorithm: str, data: Path, run: Path, longest_s: float, rng: random.Random) -> int:
     """Start, kill, resume until it finishes by itself; returns how often it was killed."""
     kills, command, before = 0, solve_command(algorithm, data, run), dict[str, Any]()
@@ -69,16 +78,14 @@ def run_with_kills(algorithm: str, data: Path, run: Path, longest_s: float, rng:
         try:
             code = process.wait(timeout=rng.uniform(0.2, longest_s))
         except subprocess.TimeoutExpired:
+            code = None
+        if code is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
             if (run / "run.json").exists():
                 command = [*SEARCH, "resume", str(run), "--json"]
-                now = results(run)
-                changed = [name for name in before if now.get(name) != before[name]]
-                if changed:
-                    raise SystemExit(f"{run}: finished problems lost or changed: {changed}")
-                before = now
+                before = still_there(run, before)
             continue
         if code != 0:
             raise SystemExit(f"{' '.join(command)} exited with {code}")
@@ -99,7 +106,7 @@ def main() -> None:
         for algorithm in names("algorithm"):
             plain = Path(folder) / f"{algorithm}-plain"
             started = time.perf_counter()
-            subprocess.run(solve_command(algorithm, data, plain), check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(solve_command(algorithm, data, plain), check=True, capture_output=True)
             took = time.perf_counter() - started
             wanted, kills, runs = tree_bytes(plain, data), 0, 0
             while kills * len(names("algorithm")) < args.kills:

@@ -1,6 +1,6 @@
 """Write the held-out problems that ship with the package: test seeds 0 to 99 of each generator.
 
-    python experiments/embedded/make_samples.py
+python experiments/embedded/make_samples.py
 """
 
 from __future__ import annotations

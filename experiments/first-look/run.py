@@ -30,17 +30,26 @@ class Method:
 
     def options(self) -> list[str]:
         value = ["--value", self.value] if self.value else []
-        return ["--algorithm", self.algorithm, *value, *(part for s in self.settings for part in ("--set", s))]
+        return [
+            "--algorithm",
+            self.algorithm,
+            *value,
+            *(part for s in self.settings for part in ("--set", s)),
+        ]
 
 
 METHODS = (
     Method(label="greedy", algorithm="greedy"),
     Method(label="majority vote", algorithm="self-consistency", settings=("n=none",)),
     Method(label="best-of-n, log-prob", algorithm="best-of-n", settings=("n=none",)),
-    Method(label="best-of-n, Borda by self-certainty", algorithm="best-of-n", settings=("n=none", "answer=borda")),
+    Method(
+        label="best-of-n, Borda by self-certainty", algorithm="best-of-n", settings=("n=none", "answer=borda")
+    ),
     Method(label="beam, log-prob", algorithm="beam", value="logprob", settings=("rounds=none",)),
     Method(label="beam, roll-outs", algorithm="beam", value="rollout", settings=("rounds=none", "value.n=2")),
-    Method(label="best-first, log-prob", algorithm="best-first", settings=("max_solutions=none", "answer=vote")),
+    Method(
+        label="best-first, log-prob", algorithm="best-first", settings=("max_solutions=none", "answer=vote")
+    ),
     Method(
         label="best-first, roll-outs",
         algorithm="best-first",
@@ -65,7 +74,11 @@ def run(method: Method, task: str, folder: Path, tokens: int, limit: int, seed: 
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     summary = json.loads(done.stdout)
     results = [json.loads(line) for line in (Path(summary["run"]) / "results.jsonl").read_text().splitlines()]
-    over = [row["id"] for row in results if row["usage"]["generated_tokens"] + row["usage"]["value_tokens"] > tokens]
+    over = [
+        row["id"]
+        for row in results
+        if row["usage"]["generated_tokens"] + row["usage"]["value_tokens"] > tokens
+    ]
     summary.pop("run")
     summary["command"] = " ".join(["search", *command[3:-1]]).replace(str(folder), "RUNS")
     correct = {row["id"]: row["verdict"] == "correct" for row in results}

@@ -27,16 +27,12 @@ def moves(state: State, *, whole: bool) -> Iterator[tuple[Fraction, str, Fractio
         for j in range(i):
             rest = state[:j] + state[j + 1 : i] + state[i + 1 :]
             large, small = state[i], state[j]  # ascending order: state[i] >= state[j]
-            for left, op, right in (
-                (large, "+", small),
-                (large, "-", small),
-                (large, "*", small),
-                (large, "/", small),
-                (small, "-", large),
-                (small, "/", large),
-            ):
+            orders = [(large, "+", small), (large, "-", small), (large, "*", small), (large, "/", small)]
+            if large != small:
+                orders += [(small, "-", large), (small, "/", large)]
+            for left, op, right in orders:
                 value = apply(left, op, right)
-                if value is None or (left == small and op in "-/" and large == small):
+                if value is None:
                     continue
                 if whole and (value < 0 or value.denominator != 1):
                     continue

@@ -107,10 +107,10 @@ def add_siblings(
     return events
 
 
-def rolled(node: int, score: Score) -> list[Event]:
-    """The roll-outs behind a score, as events at `node`."""
+def rolled(node: int, score: Score, *, before: str = "", tokens_before: int = 0) -> list[Event]:
+    """The roll-outs behind a score, as events at `node`; `before` is what lies between `node` and them."""
     return [
-        Rolled(node, done.text, done.tokens, done.answer, done.vote, done.reward)
+        Rolled(node, before + done.text, tokens_before + done.tokens, done.answer, done.vote, done.reward)
         for done in score.rollouts
         if done.tokens > 0
     ]

@@ -10,20 +10,21 @@ preset (`treesearch.algorithms.rest_mcts`).
 - evaluation: the value source (a reward model, roll-outs, the verifier);
 - several simulations at once: pending visits count in selection (WU-UCT), see `treesearch.inorder`.
 
-A node whose children are all closed is expanded again with fresh samples, up to `max_children`, so that a
-budget is used; `widening` > 0 adds progressive widening: a node wants children while it has fewer than
-width * N**widening (Coulom 2007).
+A node whose children are all closed is expanded again with fresh samples, up to `max_children` or, below
+the root, until they bring nothing new, so that a budget is used; `widening` > 0 adds progressive widening: a
+node wants children while it has fewer than width * N**widening (Coulom 2007).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from treesearch.algorithms.base import Algorithm, add_siblings, require, rolled
-from treesearch.algorithms.expand import Children, expand, expansion_cost, propose_and_score
+from treesearch.algorithms.base import Algorithm, add_siblings, require
+from treesearch.algorithms.expand import Children, expand, expansion_cost
+from treesearch.algorithms.greedy_rollout import best_of, reached, roll_out
 from treesearch.algorithms.selection import estimate, puct, uct, visits
 from treesearch.answers import RuleName
 from treesearch.budget import Cost, Usage
@@ -36,7 +37,6 @@ from treesearch.events import (
     Event,
     Expanded,
     Issued,
-    Rolled,
     Scored,
     Step,
     StopReason,
@@ -46,7 +46,7 @@ from treesearch.inorder import Outcome, Work, run_in_order
 from treesearch.policy import Policy
 from treesearch.seeds import derive
 from treesearch.tree import NO_PARENT, Node, Tree
-from treesearch.values.base import Path, Value
+from treesearch.values.base import Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,20 +119,29 @@ class MCTS(Algorithm):
     def select(self, tree: Tree) -> Node | None:
         """Descend to the node to visit next; None if every way down waits for a work in flight."""
         node = tree.root
+        waiting: set[int] = set()
         while True:
+            best: Node | None
             if node.finished or self._wants_children(tree, node):
-                return None if _busy(tree, node) else node
-            best = self._best_child(tree, node)
+                if not _busy(tree, node):
+                    return node
+                best = None
+            else:
+                best = self._best_child(tree, node, waiting)
             if best is None:
-                return None
+                if node.parent == NO_PARENT:
+                    return None
+                waiting.add(node.id)  # the next best way down from the parent
+                best = tree.nodes[node.parent]
             node = best
 
-    def _best_child(self, tree: Tree, node: Node) -> Node | None:
-        """The open child of highest score; of equals the one of larger prior, then the older one."""
+    def _best_child(self, tree: Tree, node: Node, waiting: set[int]) -> Node | None:
+        """The open child of highest score, but for those `waiting`; of equals the one of larger prior, then
+        the older one."""
         total = visits(node)
         best, top = None, -math.inf
         for child in map(tree.nodes.__getitem__, node.children):
-            if child.closed or _blocked(child):
+            if child.closed or _blocked(child) or child.id in waiting:
                 continue
             if self.selection == "uct":
                 score = uct(child, total, c=self.c, unvisited=self.unvisited)
@@ -177,36 +186,23 @@ class MCTS(Algorithm):
         if issued.cost == Cost():
             return Outcome(Usage(), lambda tree: self._revisit(tree, node))
         made = await expand(tree, policy, value, issued, self.width)
-        best = _best(made)
+        best = best_of(made)
         rolls: list[Children] = []
         if self.rollout_steps and best is not None:
-            path = (*tree.path(node.id), made.steps[best])
-            rolls = await self._roll_out(
-                tree, policy, value, path, made.rest, derive(tree.seed, node.id, "greedy")
+            rolls = await roll_out(
+                tree,
+                policy,
+                value,
+                (*tree.path(node.id), made.steps[best]),
+                steps=self.rollout_steps,
+                width=self.rollout_width,
+                grant=made.rest,
+                seed=derive(tree.seed, node.id, "greedy"),
             )
         usage = made.usage
         for roll in rolls:
             usage = usage + roll.usage
         return Outcome(usage, lambda tree: self._events(tree, node, made, rolls, value))
-
-    async def _roll_out(
-        self, tree: Tree, policy: Policy, value: Value, path: Path, grant: Cost, seed: int
-    ) -> list[Children]:
-        """Go on greedily from `path`: at each step the best of `rollout_width` samples."""
-        rolls: list[Children] = []
-        for index in range(self.rollout_steps):
-            if path[-1].finish is FinishReason.END:
-                break
-            grant = Cost(tokens=grant.tokens, calls=grant.calls, nodes=self.rollout_width)
-            made = await propose_and_score(
-                tree, policy, value, path, self.rollout_width, grant, derive(seed, index)
-            )
-            best = _best(made)
-            if best is None:
-                break
-            rolls.append(made)
-            path, grant = (*path, made.steps[best]), made.rest
-        return rolls
 
     # -- back up --------------------------------------------------------------------------------------
 
@@ -219,42 +215,37 @@ class MCTS(Algorithm):
     ) -> list[Event]:
         first = len(tree.nodes)
         added = add_siblings(tree, node.id, made.steps, made.scores, value)
-        events: list[Event] = [Expanded(node.id), *added]
-        children = [event for event in added if isinstance(event, Added)]
-        if not children:
-            events.append(Backed(node.id, rounded(estimate(node)), self.backup))
-            return events + ([] if self._can_widen(node) else self._closings(tree, node))
+        new = dict(enumerate((event for event in added if isinstance(event, Added)), first))
         values = {event.node: event.value for event in added if isinstance(event, Scored)}
-        ids = range(first, first + len(children))
-        chosen = max(ids, key=lambda i: (values.get(i, -1.0), children[i - first].prior, -i))
-        result = values.get(chosen, node.q)
-        result, extra = self._blend(tree, chosen, result, rolls, value)
-        events += [*extra, Backed(chosen, rounded(result), self.backup)]
-        if children[chosen - first].step.finish is FinishReason.END:
+        events: list[Event] = [Expanded(node.id), *added]
+        chosen = max(new, key=lambda i: (values.get(i, -1.0), new[i].prior, -i), default=node.id)
+        blend: float | None = None
+        if rolls:
+            holder = _holder(tree, node, new, made.steps[best_of(made) or 0])
+            highest, solutions = reached(tree, holder, rolls, value)
+            events += solutions
+            if holder in new:  # a repeat of an older child keeps the solutions found, not the return
+                chosen, blend = holder, highest
+        result = values.get(chosen, node.q) if chosen in new else estimate(node)
+        if blend is not None:
+            result = (1 - self.alpha) * result + self.alpha * blend
+        events.append(Backed(chosen, rounded(result), self.backup))
+        done = chosen in new and new[chosen].step.finish is FinishReason.END
+        if done:
             events.append(Closed(chosen))
-        return events
+        return events + self._closings_after(tree, node, added=len(new), still_open=len(new) - done)
 
-    def _blend(
-        self, tree: Tree, chosen: int, result: float, rolls: Sequence[Children], value: Value
-    ) -> tuple[float, list[Event]]:
-        """(1 - alpha) v + alpha max v_rollout, and the roll-out's solution if it came to an end."""
-        events: list[Event] = []
-        found: list[float] = []
-        taken: list[Step] = []
-        for made in rolls:
-            best = _best(made) or 0
-            step, score = made.steps[best], made.scores[best]
-            taken.append(step)
-            settled = value.settle(tree, score)
-            found += [] if settled is None else [settled]
-            events += rolled(chosen, score)
-            if step.finish is FinishReason.END:
-                text = "".join(part.text for part in taken)
-                tokens = sum(len(part.token_ids) for part in taken)
-                events.append(Rolled(chosen, text, tokens, step.answer, step.vote, settled))
-        if not found:
-            return result, events
-        return (1 - self.alpha) * result + self.alpha * max(found), events
+    def _closings_after(self, tree: Tree, node: Node, *, added: int, still_open: int) -> list[Event]:
+        """What an expansion of `node` closes: nothing, unless it was the last one and no child is open.
+
+        One that brought nothing new is the last one, but for the root's.
+        """
+        children = len(node.children) + added
+        more = children < self.max_children and node.expansions + 1 < self.max_children
+        widens = more and (added or node.parent == NO_PARENT)
+        if widens or still_open or any(not tree.nodes[child].closed for child in node.children):
+            return []
+        return self._closings(tree, node)
 
     def _closings(self, tree: Tree, node: Node) -> list[Event]:
         """Close `node`, and every ancestor that has nothing open left and may not be widened."""
@@ -271,12 +262,12 @@ class MCTS(Algorithm):
         return events
 
 
-def _best(made: Children) -> int | None:
-    """Index of the child of highest value, the first of equals; None without children."""
-    if not made.steps:
-        return None
-    known = [-1.0 if score.value is None else score.value for score in made.scores]
-    return max(range(len(known)), key=lambda index: (known[index], -index))
+def _holder(tree: Tree, node: Node, new: Mapping[int, Added], step: Step) -> int:
+    """The child of `node`, a new or an older one, that is `step`."""
+    old = {child.id: child.step for child in tree.children(node.id)}
+    steps = old | {child: event.step for child, event in new.items()}
+    same = (i for i, s in steps.items() if s is not None and (s.text, s.finish) == (step.text, step.finish))
+    return next(same)
 
 
 def _busy(tree: Tree, node: Node) -> bool:

@@ -15,9 +15,9 @@ The completions are kept in the tree: they are finished solutions and take part 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from tasks.base import Problem, Verdict
 from tasks.errors import UsageError
@@ -29,6 +29,8 @@ from treesearch.policy import Policy
 from treesearch.seeds import derive
 from treesearch.tree import Tree
 from treesearch.values.base import Path, RollOut, Score, Scores, Value
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ class RollOutValue(Value):
         open_paths = [i for i, path in enumerate(paths) if not _finished(path)][: grant.calls]
         share = grant.tokens // len(open_paths) if open_paths else 0
         jobs = [self._complete(policy, problem, paths[i], share, derive(seed, i)) for i in open_paths]
-        replies = dict(zip(open_paths, await asyncio.gather(*jobs), strict=True))
+        replies = dict(zip(open_paths, await _all(jobs), strict=True))
         usage, scores = Usage(), list[Score]()
         for i, path in enumerate(paths):
             if _finished(path):
@@ -121,6 +123,17 @@ class RollOutValue(Value):
         found += [done.vote for done in score.rollouts if done.vote is not None]
         shares = [found.count(done.vote) / (len(found) + 2) if done.vote else 0.0 for done in score.rollouts]
         return rounded(sum(shares) / len(shares))
+
+
+async def _all(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all jobs, run at once; the first error cancels the others and is raised."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _score(rollouts: tuple[RollOut, ...]) -> Score:
