@@ -6,7 +6,8 @@
 Muon for the layers' matrices, AdamW for the embedding and the norms; warm-up, constant rate, linear decay.
 bf16 weights in the forward pass with float32 masters. `--decay-from-tokens N` starts the decay at N tokens
 and ends at N / (1 - decay_share), into its own folder, so that a shorter run can be finished from any
-checkpoint of the constant phase. Metrics go to `metrics.jsonl`, checkpoints to `checkpoint/`, whole or not at all.
+checkpoint of the constant phase. Metrics go to `metrics.jsonl`, checkpoints to `checkpoint/`, whole or not
+at all.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_it_is_a_frozen_dataclass_with_a_name_and_a_docstring(name: str) -> None
 @pytest.mark.parametrize("name", ALGORITHMS)
 @pytest.mark.parametrize(
     "wrong",
-    [{"in_flight": 0}, {"answer": "loudest"}, {"aggregate": "median"}, {"borda_power": -1}],
+    [{"answer": "loudest"}, {"aggregate": "median"}, {"borda_power": -1}],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_a_wrong_setting_is_refused_by_name(name: str, wrong: dict[str, object]) -> None:
@@ -223,7 +223,7 @@ def test_works_enter_the_tree_in_the_order_of_issue_and_never_more_than_in_fligh
     flying = 0
     for event in events:
         flying += isinstance(event, Issued) - isinstance(event, Settled)
-        assert 0 <= flying <= algorithm.in_flight
+        assert 0 <= flying <= getattr(algorithm, "in_flight", 1)
     assert all(node.pending == 0 for node in tree.nodes)
 
 

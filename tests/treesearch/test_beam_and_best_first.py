@@ -92,11 +92,19 @@ def test_a_beam_of_width_one_is_greedy_by_value(seed: int) -> None:
     assert max(finished(tree), key=lambda path: table[path]) == greedy
 
 
-def test_every_round_asks_the_root_again_and_a_finished_path_is_not_expanded() -> None:
-    tree, _, _ = search(world(1), Beam(beam_width=2, expansion=1, rounds=3), Budget(tokens=10**6))
-    assert tree.root.expansions == 3
+def test_a_later_round_goes_on_with_first_steps_that_no_earlier_round_expanded() -> None:
+    algorithm = Beam(beam_width=1, expansion=3, rounds=3)
+    tree, _, _ = search(world(1), algorithm, Budget(tokens=10**6))
     assert tree.stop is StopReason.COMPLETED
+    assert tree.root.expansions == 3
+    assert sum(child.expansions for child in tree.children(0)) == 3
     assert not any(leaf.children or leaf.expansions for leaf in tree.leaves())
+
+
+def test_rounds_end_when_no_first_step_is_left_to_go_on_with() -> None:
+    tree, _, _ = search(world(1), Beam(beam_width=2, expansion=1, rounds=None), Budget(tokens=10**6))
+    assert tree.stop is StopReason.EXHAUSTED
+    assert all(child.expansions == 1 for child in tree.children(0))
 
 
 def test_max_steps_bounds_the_depth() -> None:

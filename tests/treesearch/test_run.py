@@ -262,7 +262,6 @@ def test_a_torn_result_is_searched_again_and_a_damaged_one_is_named(tmp_path: Pa
         read_results(tmp_path / "run")
 
 
-@pytest.mark.xfail(strict=True, reason="read_results splits lines at Unicode line ends (run/store.py)")
 @pytest.mark.parametrize("odd", ["\u2028", "\u0085", "\u2029"])
 def test_an_answer_with_a_unicode_line_end_is_read_back(tmp_path: Path, odd: str) -> None:
     run(tmp_path / "run")
@@ -273,7 +272,6 @@ def test_an_answer_with_a_unicode_line_end_is_read_back(tmp_path: Path, odd: str
     assert read_results(tmp_path / "run")[-1]["answer"] == f"a{odd}b"
 
 
-@pytest.mark.xfail(strict=True, reason="a line torn inside a character is not taken as torn (run/store.py)")
 def test_a_line_torn_inside_a_character_counts_as_torn(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_bytes('{"id": "a", "error": ""}\n{"id": "b", "answer": "é'.encode()[:-1])

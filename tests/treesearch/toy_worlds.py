@@ -11,7 +11,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any
 
@@ -165,9 +165,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def variants(name: str, **more: Any) -> list[Algorithm]:
-    """The algorithm with its defaults and with each of its variants, all with the settings `more`."""
+def variants(name: str, *, in_flight: int | None = None) -> list[Algorithm]:
+    """The algorithm with its defaults and with each variant; `in_flight` where it has that setting."""
     cls = find("algorithm", name)
+    has = any(entry.name == "in_flight" for entry in fields(cls))
+    more = {"in_flight": in_flight} if has and in_flight is not None else {}
     return [cls(**(settings | more)) for settings in ({}, *VARIANTS.get(name, []))]
 
 

@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from tasks.errors import UsageError
 from treesearch.answers import AggregateName, RuleName, choose
+from treesearch.budget import Budget
 from treesearch.events import Added, Event, Rolled, Scored, Step, StopReason, rounded
 from treesearch.policy import Policy, priors
 from treesearch.tree import Tree
@@ -31,7 +32,7 @@ class Algorithm(ABC):
     """Searches one tree.
 
     `answer` is the rule that picks the final answer, `aggregate` how a path's step values become its value,
-    `borda_power` the p of the Borda rule. `in_flight` is how many works of one tree run at once.
+    `borda_power` the p of the Borda rule.
     """
 
     name: ClassVar[str]
@@ -41,10 +42,8 @@ class Algorithm(ABC):
     answer: RuleName = "majority"
     aggregate: AggregateName = "last"
     borda_power: float = 0.5
-    in_flight: int = 1
 
     def __post_init__(self) -> None:
-        require("in_flight", self.in_flight, self.in_flight >= 1, "at least 1")
         require("answer", self.answer, self.answer in ("majority", "best", "vote", "borda"), "a rule's name")
         known = self.aggregate in ("min", "last", "mean", "product")
         require("aggregate", self.aggregate, known, "min, last, mean or product")
@@ -57,6 +56,12 @@ class Algorithm(ABC):
     def final_answer(self, tree: Tree) -> str | None:
         """The answer that the tree gives under this algorithm's rule; None if nothing was finished."""
         return choose(tree, self.answer, how=self.aggregate, power=self.borda_power)
+
+
+def require_end(tree: Tree, name: str, limit: int | None) -> None:
+    """Raise `UsageError` where neither the hyper-parameter `name` nor the tree's budget ends the search."""
+    if limit is None and tree.meter.budget == Budget():
+        raise UsageError(f"nothing would end this search: give {name} or a budget")
 
 
 def require(name: str, value: object, ok: bool, wanted: str) -> None:

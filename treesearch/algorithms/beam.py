@@ -2,11 +2,13 @@
 
 At every level the `beam_width` best paths are kept and each unfinished one is expanded `expansion` ways
 (Snell et al. 2024, arXiv 2408.03314; Hugging Face search-and-learn). Differences: a finished path that is
-among the best keeps its place and is not expanded; the first level draws beam_width * expansion steps in one
-request; paths of equal text are merged. A level waits for its own scores, never for another problem.
+among the best of its level takes one of the places and is not expanded; the first level draws beam_width *
+expansion steps in one request; paths of equal text are merged. A level waits for its own scores, never for
+another problem.
 
-`rounds` repeats the search from the root with fresh samples (None: until the budget is spent), so that
-beam search can be compared with other methods at equal tokens.
+`rounds` repeats the search (None: until the budget is spent), so that beam search can be compared with other
+methods at equal tokens. A later round starts from the first steps that no earlier round went on with, fresh
+samples among them; the search ends when there is none.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from treesearch.algorithms.base import Algorithm, add_siblings, require
+from treesearch.algorithms.base import Algorithm, add_siblings, require, require_end
 from treesearch.algorithms.expand import expand, expansion_cost
 from treesearch.answers import RuleName, aggregate
 from treesearch.events import Event, Expanded, Issued, StopReason
@@ -40,15 +42,18 @@ class Beam(Algorithm):
     """Stop when a finished path has this value; None takes the value source's own, if it has one."""
     answer: RuleName = "vote"
     in_flight: int = 16
+    """How many works of one tree run at once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require("in_flight", self.in_flight, self.in_flight >= 1, "at least 1")
         for name in ("beam_width", "expansion", "max_steps"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         require("rounds", self.rounds, self.rounds is None or self.rounds >= 1, "at least 1")
 
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Search level by level; what is kept follows from the values in the tree."""
+        require_end(tree, "rounds", self.rounds)
         gate = value.gate(policy) if self.gate is None else self.gate
 
         def plan(tree: Tree) -> Work | StopReason | None:
@@ -77,7 +82,7 @@ class Beam(Algorithm):
         root = tree.root
         if root.expansions == 0:
             return None if root.pending else root
-        level = self._children(tree, [root])
+        level = first = self._first_steps(tree)
         for _ in range(self.max_steps):
             kept = self.kept(tree, level)
             alive = [node for node in kept if not node.finished]
@@ -92,11 +97,23 @@ class Beam(Algorithm):
             level = self._children(tree, alive)
         if self.rounds is not None and root.expansions >= self.rounds:
             return StopReason.COMPLETED
+        if root.expansions > 1 and not first:
+            return StopReason.EXHAUSTED
         return None if root.pending else root
 
     def kept(self, tree: Tree, level: Sequence[Node]) -> list[Node]:
         """The best `beam_width` of a level: by value, then by log-prob, then the older one."""
         return sorted(level, key=lambda node: (*path_rank(tree, node, self), node.id))[: self.beam_width]
+
+    def _first_steps(self, tree: Tree) -> list[Node]:
+        """The first steps of this round: new ones, and older ones that no earlier round expanded."""
+        since = tree.root.expanded_at
+        return [
+            child
+            for child in tree.children(ROOT)
+            if child.id >= since
+            or (not child.finished and (not child.expansions or child.expanded_at >= since))
+        ]
 
     def _width(self, node: Node) -> int:
         return self.expansion * (self.beam_width if node.id == ROOT else 1)

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from treesearch.algorithms.base import Algorithm, add_siblings, require
+from treesearch.algorithms.base import Algorithm, add_siblings, require, require_end
 from treesearch.algorithms.expand import Children, expand, expansion_cost
 from treesearch.algorithms.greedy_rollout import best_of, reached, roll_out
 from treesearch.algorithms.selection import estimate, puct, uct, visits
@@ -80,9 +80,11 @@ class MCTS(Algorithm):
     """Stop when a finished path has this value; None takes the value source's own, if it has one."""
     answer: RuleName = "vote"
     in_flight: int = 4
+    """How many works of one tree run at once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require("in_flight", self.in_flight, self.in_flight >= 1, "at least 1")
         object.__setattr__(self, "backup", BackupRule(self.backup))
         for name in ("width", "max_depth", "max_children", "rollout_width"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
@@ -97,6 +99,7 @@ class MCTS(Algorithm):
 
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Simulate until `simulations`, the gate or the budget ends it."""
+        require_end(tree, "simulations", self.simulations)
         gate = value.gate(policy) if self.gate is None else self.gate
 
         def plan(tree: Tree) -> Work | StopReason | None:

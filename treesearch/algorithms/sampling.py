@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from treesearch.algorithms.base import Algorithm, add_chain, require
+from treesearch.algorithms.base import Algorithm, add_chain, require, require_end
 from treesearch.answers import RuleName
 from treesearch.budget import Cost, Usage
 from treesearch.events import Event, Issued, Step, StopReason
@@ -42,19 +42,25 @@ class BestOfN(Algorithm):
 
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Sample until `n` solutions are in the tree."""
+        require_end(tree, "n", self.n)
         room = policy.room((), whole=True)
 
+        def cost(n: int) -> Cost:
+            scoring = value.cost(policy, (), n, finished=True)
+            return Cost(tokens=n * room + scoring.tokens, calls=1 + scoring.calls, nodes=n * room)
+
         def wave(left: int | None) -> int:
-            missing = self.n - len(tree.root.children) if self.n is not None else _WAVE
-            return max(1, missing if left is None else min(missing, left // room))
+            n = self.n - len(tree.root.children) if self.n is not None else _WAVE
+            if left is not None:
+                n = min(n, left // room)
+                while n > 1 and cost(n).tokens > left:
+                    n -= 1
+            return max(1, n)
 
         def plan(tree: Tree) -> Work | StopReason | None:
             if self.n is not None and len(tree.root.children) >= self.n:
                 return StopReason.COMPLETED
-            n = wave(tree.meter.left("tokens"))
-            scoring = value.cost(policy, (), n, finished=True)
-            cost = Cost(tokens=n * room + scoring.tokens, calls=1 + scoring.calls, nodes=n * room)
-            return Work(ROOT, cost)
+            return Work(ROOT, cost(wave(tree.meter.left("tokens"))))
 
         async def perform(tree: Tree, issued: Issued) -> Outcome:
             n = min(wave(issued.cost.tokens), issued.cost.nodes)

@@ -169,13 +169,12 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_bytes().split(b"\n")
+    lines.pop()  # a torn line, or nothing where the last one was written whole
     for number, line in enumerate(lines, 1):
         try:
             rows.append(json.loads(line))
         except ValueError as error:
-            if number == len(lines) and not line.endswith("\n"):
-                break
             raise DataError(f"{path}:{number}: not JSON ({error})") from error
     return rows
 
