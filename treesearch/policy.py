@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tasks.base import Problem, Task
 from tasks.errors import UsageError
 from treesearch.engines.base import Engine, FinishReason, Sample, SamplingParams, Tokenizer
-from treesearch.events import Step, rounded
+from treesearch.events import DIGITS, Step, rounded
 from treesearch.formats import Format, delimiter
 
 
@@ -213,7 +213,8 @@ def _make_step(
     vote: str | None,
 ) -> Step:
     mean = rounded(sum(certainty) / len(certainty)) if certainty else None
-    return Step(text, tuple(token_ids), tuple(map(rounded, logprobs)), finish, mean, answer, vote)
+    kept = tuple([round(value, DIGITS) for value in logprobs])
+    return Step(text, tuple(token_ids), kept, finish, mean, answer, vote)
 
 
 def normalised_logprob(steps: Sequence[Step]) -> float:
@@ -224,6 +225,6 @@ def normalised_logprob(steps: Sequence[Step]) -> float:
 
 def priors(steps: Sequence[Step]) -> list[float]:
     """Prior of each sibling: exp of its normalised log-prob, over the siblings' sum (equal if that is 0)."""
-    weights = [math.exp(normalised_logprob([step])) for step in steps]
+    weights = [math.exp(sum(s.logprobs) / len(s.logprobs)) if s.logprobs else 1.0 for s in steps]
     total = sum(weights)
     return [weight / total if total else 1.0 / len(weights) for weight in weights]

@@ -29,7 +29,7 @@ from toy_worlds import (
 
 from tasks.errors import UsageError
 from treesearch.algorithms.mcts import MCTS
-from treesearch.algorithms.selection import puct, uct
+from treesearch.algorithms.selection import puct, puct_scale, uct
 from treesearch.budget import Budget
 from treesearch.events import Added, Backed, BackupRule, Event, Issued, Rolled
 from treesearch.tree import Node, Tree
@@ -154,18 +154,15 @@ def test_every_descent_takes_the_open_child_of_largest_score(scenario: str, case
 @pytest.mark.parametrize("case", json.loads(GOLDEN.read_text())["cases"])
 def test_puct_scores_are_those_of_mctx(case: dict[str, list[float]]) -> None:
     scores = []
+    scale = puct_scale(
+        case["parent_visits"],  # type: ignore[arg-type]
+        c_init=case["c_init"],  # type: ignore[arg-type]
+        c_base=case["c_base"],  # type: ignore[arg-type]
+    )
     for number, visits in enumerate(case["visits"]):
         child = Node(number + 1, 0, 1, None, prior=case["priors"][number], value=case["values"][number])
         child.visits, child.q = int(visits), case["values"][number]
-        scores.append(
-            puct(
-                child,
-                case["parent_visits"],  # type: ignore[arg-type]
-                c_init=case["c_init"],  # type: ignore[arg-type]
-                c_base=case["c_base"],  # type: ignore[arg-type]
-                parent_q=0.0,
-            )
-        )
+        scores.append(puct(child, scale, 0.0))
     assert scores == pytest.approx(case["scores"], abs=1e-5)
     assert max(range(len(scores)), key=scores.__getitem__) == case["action"]
 
@@ -190,10 +187,11 @@ def test_uct_is_ucb1_over_finished_and_pending_visits(
 
 def test_a_pending_visit_lowers_both_scores() -> None:
     node = Node(1, 0, 1, None, prior=0.5, visits=3, q=0.5)
-    calm = uct(node, 9, c=1, unvisited=0), puct(node, 9, c_init=1.25, c_base=19652, parent_q=0)
+    scale = puct_scale(9, c_init=1.25, c_base=19652)
+    calm = uct(node, 9, c=1, unvisited=0), puct(node, scale, 0.0)
     node.pending = 2
     assert uct(node, 9, c=1, unvisited=0) < calm[0]
-    assert puct(node, 9, c_init=1.25, c_base=19652, parent_q=0) < calm[1]
+    assert puct(node, scale, 0.0) < calm[1]
 
 
 # -- several simulations in flight --------------------------------------------------------------------

@@ -25,7 +25,7 @@ from typing import ClassVar, Literal
 from treesearch.algorithms.base import Algorithm, add_siblings, require, require_end
 from treesearch.algorithms.expand import Children, expand, expansion_cost
 from treesearch.algorithms.greedy_rollout import best_of, reached, roll_out
-from treesearch.algorithms.selection import estimate, puct, uct, visits
+from treesearch.algorithms.selection import estimate, puct, puct_scale, uct, visits
 from treesearch.answers import RuleName
 from treesearch.budget import Cost, Usage
 from treesearch.engines.base import FinishReason
@@ -141,15 +141,14 @@ class MCTS(Algorithm):
     def _best_child(self, tree: Tree, node: Node, waiting: set[int]) -> Node | None:
         """The open child of highest score, but for those `waiting`; of equals the one of larger prior, then
         the older one."""
-        total = visits(node)
+        total, by_uct, q = visits(node), self.selection == "uct", node.q
+        scale = puct_scale(total, c_init=self.c_init, c_base=self.c_base)
         best, top = None, -math.inf
-        for child in map(tree.nodes.__getitem__, node.children):
-            if child.closed or _blocked(child) or child.id in waiting:
+        for index in node.children:
+            child = tree.nodes[index]
+            if child.closed or (child.pending and _blocked(child)) or index in waiting:
                 continue
-            if self.selection == "uct":
-                score = uct(child, total, c=self.c, unvisited=self.unvisited)
-            else:
-                score = puct(child, total, c_init=self.c_init, c_base=self.c_base, parent_q=node.q)
+            score = uct(child, total, c=self.c, unvisited=self.unvisited) if by_uct else puct(child, scale, q)
             if best is None or score > top or (score == top and child.prior > best.prior):
                 best, top = child, score
         return best
@@ -279,5 +278,5 @@ def _busy(tree: Tree, node: Node) -> bool:
 
 
 def _blocked(child: Node) -> bool:
-    """Whether a child leads nowhere until a work on it is settled."""
-    return bool(child.pending) and (child.finished or not child.expansions)
+    """Whether a child with a work in flight leads nowhere until that is settled."""
+    return child.finished or not child.expansions

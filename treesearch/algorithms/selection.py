@@ -28,16 +28,19 @@ def uct(child: Node, parent_visits: int, *, c: float, unvisited: float) -> float
     return estimate(child) + c * math.sqrt(2.0 * math.log(max(1, parent_visits)) / count)
 
 
-def puct(child: Node, parent_visits: int, *, c_init: float, c_base: float, parent_q: float) -> float:
-    """``q + P * sqrt(N_parent) / (1 + N_child) * (c_init + ln((N_parent + c_base + 1) / c_base))``.
+def puct_scale(parent_visits: int, *, c_init: float, c_base: float) -> float:
+    """``sqrt(N_parent) * (c_init + ln((N_parent + c_base + 1) / c_base))``: PUCT's bonus, the child aside."""
+    return math.sqrt(parent_visits) * (c_init + math.log((parent_visits + c_base + 1.0) / c_base))
+
+
+def puct(child: Node, scale: float, parent_q: float) -> float:
+    """``q + P * scale / (1 + N_child)``, `scale` being the parent's `puct_scale`.
 
     AlphaZero's rule (Silver et al. 2018; mctx `muzero_action_selection`). A child without a finished visit
     stands at its value, or at the parent's q where it was not scored.
     """
-    rate = c_init + math.log((parent_visits + c_base + 1.0) / c_base)
-    bonus = rate * child.prior * math.sqrt(parent_visits) / (1 + child.visits + child.pending)
     q = child.q if child.visits else (parent_q if child.value is None else child.value)
-    return q + bonus
+    return q + child.prior * scale / (1 + child.visits + child.pending)
 
 
 def estimate(child: Node) -> float:
