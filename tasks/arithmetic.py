@@ -1,6 +1,7 @@
 """Exact arithmetic over text: ``+ - * /``, brackets, whole numbers and decimals, as `fractions.Fraction`.
 
-Contract: `evaluate` returns None for anything that is not such an expression, and never raises. It is
+Contract: `evaluate` returns None for anything that is not such an expression, and never raises; `calculate`
+tells why: `NotArithmeticError` or `ZeroDivisionError`. Both are
 bounded: at most `MAX_CHARS` characters, numbers of at most `MAX_DIGITS` digits, brackets nested at most
 `MAX_DEPTH` deep; there are no powers, so values stay small. No `eval`.
 """
@@ -25,21 +26,26 @@ class Value:
     numbers: tuple[Fraction, ...]
 
 
-class _NotArithmetic(Exception):
-    """Internal: the text is no expression of this grammar."""
+class NotArithmeticError(ValueError):
+    """The text is no expression of this grammar, or too large."""
 
 
 def evaluate(text: str) -> Value | None:
     """Evaluate `text` exactly; None if it is no arithmetic expression, divides by zero or is too large."""
-    if len(text) > MAX_CHARS:
-        return None
     try:
-        parser = _Parser(tokens=_tokens(text))
-        value = parser.total(0)
-    except (_NotArithmetic, ZeroDivisionError):
+        return calculate(text)
+    except (NotArithmeticError, ZeroDivisionError):
         return None
+
+
+def calculate(text: str) -> Value:
+    """Evaluate `text` exactly; raises `NotArithmeticError`, or `ZeroDivisionError` for a division by zero."""
+    if len(text) > MAX_CHARS:
+        raise NotArithmeticError
+    parser = _Parser(tokens=_tokens(text))
+    value = parser.total(0)
     if parser.position != len(parser.tokens):
-        return None
+        raise NotArithmeticError
     return Value(value=value, numbers=tuple(parser.numbers))
 
 
@@ -50,7 +56,7 @@ def _tokens(text: str) -> list[str]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            raise _NotArithmetic
+            raise NotArithmeticError
         tokens.append(match[1] or match[2])
         position = match.end()
     return tokens
@@ -80,18 +86,18 @@ class _Parser:
 
     def factor(self, depth: int) -> Fraction:
         if depth > MAX_DEPTH:
-            raise _NotArithmetic
+            raise NotArithmeticError
         if (sign := self._next_if("+-")) is not None:
             value = self.factor(depth + 1)
             return value if sign == "+" else -value
         if self._next_if("(") is not None:
             value = self.total(depth + 1)
             if self._next_if(")") is None:
-                raise _NotArithmetic
+                raise NotArithmeticError
             return value
         token = self.tokens[self.position] if self.position < len(self.tokens) else ""
         if not token[:1].isdigit() or len(token) > MAX_DIGITS:
-            raise _NotArithmetic
+            raise NotArithmeticError
         self.position += 1
         self.numbers.append(Fraction(token))
         return self.numbers[-1]

@@ -20,21 +20,17 @@ import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
+from tasks.arithmetic import NotArithmeticError, calculate
+
 MAX_STEP_CHARS = 400
 """A longer step is not read."""
 _MAX_DIGITS = 40
-_MAX_DEPTH = 40
 
 _ANSWER = "####"
 _BODY = re.compile(r"[0-9+\-*/()= ]*[0-9][0-9+\-*/()= ]*\Z")
-_TOKEN = re.compile(r"[0-9]+|[-+*/()]")
 _DIGITS = re.compile(r"[0-9]+")
 _ADJACENT = re.compile(r"[0-9] +[0-9]")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-
-
-class _UnreadableError(Exception):
-    """The text is not an expression of the small language."""
 
 
 def wrong_step(
@@ -64,8 +60,8 @@ def _false_or_unfounded(text: str, known: set[int] | None) -> bool:
         return False
     sides = [side.strip() for side in body.split("=")]
     try:
-        values = [_Parser(side).value() for side in sides]
-    except _UnreadableError:
+        values = [calculate(side).value for side in sides]
+    except NotArithmeticError:
         return False
     except ZeroDivisionError:
         return True
@@ -88,52 +84,3 @@ def _answer(text: str) -> Fraction | None:
     """The one number of an answer line, thousands commas allowed; None if there is none or more than one."""
     numbers = _NUMBER.findall(text.replace(",", ""))
     return Fraction(numbers[0]) if len(numbers) == 1 and len(numbers[0]) <= _MAX_DIGITS else None
-
-
-class _Parser:
-    """Recursive descent over sum -> product -> factor, with exact values."""
-
-    def __init__(self, text: str) -> None:
-        self._tokens = _TOKEN.findall(text)
-        self._at = 0
-        self._depth = 0
-
-    def value(self) -> Fraction:
-        """The value of the whole text; `_UnreadableError` or `ZeroDivisionError` if it has none."""
-        value = self._sum()
-        if self._at != len(self._tokens):
-            raise _UnreadableError
-        return value
-
-    def _peek(self) -> str:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ""
-
-    def _next(self) -> str:
-        token = self._peek()
-        self._at += 1
-        return token
-
-    def _sum(self) -> Fraction:
-        value = self._product()
-        while self._peek() in ("+", "-"):
-            value = value + self._product() if self._next() == "+" else value - self._product()
-        return value
-
-    def _product(self) -> Fraction:
-        value = self._factor()
-        while self._peek() in ("*", "/"):
-            value = value * self._factor() if self._next() == "*" else value / self._factor()
-        return value
-
-    def _factor(self) -> Fraction:
-        token = self._next()
-        if token.isdigit() and len(token) <= _MAX_DIGITS:
-            return Fraction(int(token))
-        self._depth += 1
-        if token not in ("-", "(") or self._depth > _MAX_DEPTH:
-            raise _UnreadableError
-        value = -self._factor() if token == "-" else self._sum()
-        if token == "(" and self._next() != ")":
-            raise _UnreadableError
-        self._depth -= 1
-        return value
