@@ -38,6 +38,8 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     done_before: int = 0
     """Problems that an earlier part of the run finished."""
+    budget_tokens: int | None = None
+    """Most tokens that one problem may take; None without a limit."""
 
     def count(self, row: dict[str, Any]) -> None:
         """Take the result of a problem into account."""
@@ -47,11 +49,16 @@ class Progress:
         self.errors += bool(row["error"])
 
     def eta_s(self) -> float | None:
-        """Seconds to go, from the pace so far; None before the first problem of this part is done."""
-        fresh = self.done - self.done_before
-        if fresh <= 0:
+        """Seconds to go at the pace so far, of problems done or, while few are, of the budget spent.
+
+        None before there is a pace.
+        """
+        fresh, to_do = self.done - self.done_before, self.total - self.done_before
+        spent = self.tokens / self.budget_tokens if self.budget_tokens else 0.0
+        pace = max(float(fresh), spent)
+        if pace <= 0:
             return None
-        return (time.monotonic() - self.started) / fresh * (self.total - self.done)
+        return max(0.0, (time.monotonic() - self.started) / pace * (to_do - pace))
 
 
 @dataclass(kw_only=True)

@@ -193,7 +193,7 @@ class _Search:
         self._plan, self._policy, self._store, self._show = plan, policy, store, on_change
         self._before = store.finished()
         self._seconds_before = float(read_summary(store.folder).get("seconds", 0.0))
-        progress = Progress(total=len(plan.problems))
+        progress = Progress(total=len(plan.problems), budget_tokens=plan.resolved.config.budget_tokens)
         for row in self._before:
             progress.count(row)
         progress.done_before = progress.done
