@@ -64,6 +64,25 @@ def require_end(tree: Tree, name: str, limit: int | None) -> None:
         raise UsageError(f"nothing would end this search: give {name} or a budget")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stepwise(Algorithm):
+    """An algorithm that grows its tree step by step, with several works in flight, until a gate is passed."""
+
+    gate: float | None = None
+    """Stop when a finished path has this value; None takes the value source's own, if it has one."""
+    in_flight: int = 4
+    """How many works of one tree run at once."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("in_flight", self.in_flight, self.in_flight >= 1, "at least 1")
+
+    def solved(self, tree: Tree, policy: Policy, value: Value) -> bool:
+        """Whether a finished path has passed the gate."""
+        gate = value.gate(policy) if self.gate is None else self.gate
+        return gate is not None and tree.best_finished >= gate
+
+
 def require(name: str, value: object, ok: bool, wanted: str) -> None:
     """Raise `UsageError` unless a hyper-parameter is valid."""
     if not ok:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from treesearch.algorithms.base import Algorithm, add_siblings, require, require_end
+from treesearch.algorithms.base import Algorithm, Stepwise, add_siblings, require, require_end
 from treesearch.algorithms.expand import expand, expansion_cost
 from treesearch.answers import RuleName, aggregate
 from treesearch.events import Event, Expanded, Issued, StopReason
@@ -28,7 +28,7 @@ from treesearch.values.base import Value
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beam(Algorithm):
+class Beam(Stepwise):
     """Keep `beam_width` paths, expand each `expansion` ways, at most `max_steps` levels, `rounds` times."""
 
     name: ClassVar[str] = "beam"
@@ -38,15 +38,11 @@ class Beam(Algorithm):
     expansion: int = 4
     max_steps: int = 40
     rounds: int | None = 1
-    gate: float | None = None
-    """Stop when a finished path has this value; None takes the value source's own, if it has one."""
     answer: RuleName = "vote"
     in_flight: int = 16
-    """How many works of one tree run at once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("in_flight", self.in_flight, self.in_flight >= 1, "at least 1")
         for name in ("beam_width", "expansion", "max_steps"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         require("rounds", self.rounds, self.rounds is None or self.rounds >= 1, "at least 1")
@@ -54,10 +50,9 @@ class Beam(Algorithm):
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Search level by level; what is kept follows from the values in the tree."""
         require_end(tree, "rounds", self.rounds)
-        gate = value.gate(policy) if self.gate is None else self.gate
 
         def plan(tree: Tree) -> Work | StopReason | None:
-            if gate is not None and tree.best_finished >= gate:
+            if self.solved(tree, policy, value):
                 return StopReason.SOLVED
             found = self.next_node(tree)
             if not isinstance(found, Node):

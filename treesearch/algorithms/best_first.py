@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from treesearch.algorithms.base import Algorithm, add_siblings, require, require_end
+from treesearch.algorithms.base import Stepwise, add_siblings, require, require_end
 from treesearch.algorithms.beam import path_rank
 from treesearch.algorithms.expand import expand, expansion_cost
 from treesearch.answers import RuleName
@@ -22,7 +22,7 @@ from treesearch.values.base import Value
 
 
 @dataclass(frozen=True, kw_only=True)
-class BestFirst(Algorithm):
+class BestFirst(Stepwise):
     """Expand the best open path `expansion` ways until `max_solutions` are finished (None: budget only)."""
 
     name: ClassVar[str] = "best-first"
@@ -33,15 +33,10 @@ class BestFirst(Algorithm):
     max_depth: int = 40
     max_restarts: int = 64
     """How often the root is expanded at most."""
-    gate: float | None = None
-    """Stop when a finished path has this value; None takes the value source's own, if it has one."""
     answer: RuleName = "best"
-    in_flight: int = 4
-    """How many works of one tree run at once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("in_flight", self.in_flight, self.in_flight >= 1, "at least 1")
         for name in ("expansion", "max_depth", "max_restarts"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         ok = self.max_solutions is None or self.max_solutions >= 1
@@ -50,10 +45,9 @@ class BestFirst(Algorithm):
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Search; the order of expansion follows from the values in the tree."""
         require_end(tree, "max_solutions", self.max_solutions)
-        gate = value.gate(policy) if self.gate is None else self.gate
 
         def plan(tree: Tree) -> Work | StopReason | None:
-            if gate is not None and tree.best_finished >= gate:
+            if self.solved(tree, policy, value):
                 return StopReason.SOLVED
             if self.max_solutions is not None and sum(1 for _ in tree.leaves()) >= self.max_solutions:
                 return StopReason.COMPLETED

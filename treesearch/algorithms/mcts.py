@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from treesearch.algorithms.base import Algorithm, add_siblings, require, require_end
+from treesearch.algorithms.base import Stepwise, add_siblings, require, require_end
 from treesearch.algorithms.expand import Children, expand, expansion_cost
 from treesearch.algorithms.greedy_rollout import best_of, reached, roll_out
 from treesearch.algorithms.selection import estimate, puct, puct_scale, uct, visits
@@ -50,7 +50,7 @@ from treesearch.values.base import Value
 
 
 @dataclass(frozen=True, kw_only=True)
-class MCTS(Algorithm):
+class MCTS(Stepwise):
     """MCTS with the hyper-parameters of the literature.
 
     `simulations` None runs until the budget is spent. `c` is UCT's exploration constant, `c_init` and
@@ -76,15 +76,10 @@ class MCTS(Algorithm):
     rollout_steps: int = 0
     rollout_width: int = 1
     alpha: float = 0.5
-    gate: float | None = None
-    """Stop when a finished path has this value; None takes the value source's own, if it has one."""
     answer: RuleName = "vote"
-    in_flight: int = 4
-    """How many works of one tree run at once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("in_flight", self.in_flight, self.in_flight >= 1, "at least 1")
         object.__setattr__(self, "backup", BackupRule(self.backup))
         for name in ("width", "max_depth", "max_children", "rollout_width"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
@@ -100,10 +95,9 @@ class MCTS(Algorithm):
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Simulate until `simulations`, the gate or the budget ends it."""
         require_end(tree, "simulations", self.simulations)
-        gate = value.gate(policy) if self.gate is None else self.gate
 
         def plan(tree: Tree) -> Work | StopReason | None:
-            if gate is not None and tree.best_finished >= gate:
+            if self.solved(tree, policy, value):
                 return StopReason.SOLVED
             if self.simulations is not None and visits(tree.root) >= self.simulations:
                 return StopReason.COMPLETED
