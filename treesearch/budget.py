@@ -37,6 +37,16 @@ class Usage:
             nodes=self.nodes + other.nodes,
         )
 
+    def with_nodes(self, nodes: int) -> Usage:
+        """The same usage with another count of nodes."""
+        return Usage(
+            generated_tokens=self.generated_tokens,
+            prompt_tokens=self.prompt_tokens,
+            value_tokens=self.value_tokens,
+            calls=self.calls,
+            nodes=nodes,
+        )
+
     @property
     def tokens(self) -> int:
         """Generated and value tokens: what `Budget.tokens` limits."""

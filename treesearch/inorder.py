@@ -17,7 +17,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from treesearch.budget import Cost, Usage
 from treesearch.events import Added, Event, Issued, Settled, Stopped, StopReason
@@ -69,7 +69,7 @@ async def run_in_order(tree: Tree, plan: Plan, perform: Perform, *, in_flight: i
             outcome = await job
             events = outcome.events(tree)
             added = sum(isinstance(event, Added) for event in events)
-            tree.commit([Settled(issued.work, replace(outcome.usage, nodes=added)), *events])
+            tree.commit([Settled(issued.work, outcome.usage.with_nodes(added)), *events])
     finally:
         await _abandon([job for _, job in window])
 

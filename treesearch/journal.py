@@ -57,8 +57,8 @@ class Journal:
 
     def append(self, problem: str, record: Record) -> None:
         """Add a record of `problem`; it reaches the file with the next commit."""
-        events = _encode([to_json(event) for event in record])
-        body = f',"seq":{self.seq},"problem":{_encode(problem)},"events":{events}}}\n'
+        row = {"seq": self.seq, "problem": problem, "events": [to_json(event) for event in record]}
+        body = f",{_encode(row)[1:]}\n"
         self._lines.append(f'{{"crc": "{zlib.crc32(body.encode()):08x}"{body}')
         self.seq += 1
         if self._clock() >= self._next_commit:
