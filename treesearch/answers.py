@@ -53,6 +53,12 @@ def aggregate(values: Sequence[float], how: AggregateName) -> float:
     raise unknown_name("aggregate", how, ("min", "last", "mean", "product"))
 
 
+def path_value(tree: Tree, node: int, how: AggregateName) -> float | None:
+    """The aggregated value of the path to `node`; None where nothing on it was scored."""
+    values = [step.value for step in tree.lineage(node) if step.value is not None]
+    return aggregate(values[::-1], how) if values else None
+
+
 def candidates(tree: Tree, how: AggregateName = "last") -> list[Candidate]:
     """Every finished leaf and roll-out of `tree` that has an answer, in the order of finding."""
     found = [_leaf_candidate(tree, leaf, how) for leaf in tree.leaves()]
@@ -68,8 +74,7 @@ def _leaf_candidate(tree: Tree, leaf: Node, how: AggregateName) -> Candidate | N
     step = leaf.step
     if step is None or step.answer is None or step.vote is None:
         return None
-    values = [node.value for node in tree.lineage(leaf.id) if node.value is not None]
-    value = aggregate(values[::-1], how) if values else None
+    value = path_value(tree, leaf.id, how)
     sure = [(s.certainty, len(s.token_ids)) for s in tree.path(leaf.id) if s.certainty is not None]
     weight = sum(count for _, count in sure)
     certainty = sum(mean * count for mean, count in sure) / weight if weight else None

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from treesearch.algorithms.base import Algorithm, Stepwise, add_siblings, require, require_end
 from treesearch.algorithms.expand import expand, expansion_cost
-from treesearch.answers import RuleName, aggregate
+from treesearch.answers import RuleName, path_value
 from treesearch.events import Event, Expanded, Issued, StopReason
 from treesearch.inorder import Outcome, Work, run_in_order
 from treesearch.policy import Policy, normalised_logprob
@@ -125,6 +125,5 @@ class Beam(Stepwise):
 
 def path_rank(tree: Tree, node: Node, algorithm: Algorithm) -> tuple[float, float]:
     """Sort key of a path, best first: minus its aggregated value, minus its mean log-prob."""
-    values = [n.value for n in tree.lineage(node.id) if n.value is not None]
-    value = aggregate(values[::-1], algorithm.aggregate) if values else float("-inf")
-    return -value, -normalised_logprob(tree.path(node.id))
+    value = path_value(tree, node.id, algorithm.aggregate)
+    return float("inf") if value is None else -value, -normalised_logprob(tree.path(node.id))

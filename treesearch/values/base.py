@@ -18,11 +18,17 @@ from typing import ClassVar
 
 from tasks.base import Problem
 from treesearch.budget import Cost, Usage
+from treesearch.engines.base import FinishReason
 from treesearch.events import Step
 from treesearch.policy import Policy
 from treesearch.tree import Tree
 
 Path = tuple[Step, ...]
+
+
+def is_finished(path: Path) -> bool:
+    """Whether the model ended the text itself: the path is a whole solution."""
+    return bool(path) and path[-1].finish is FinishReason.END
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ from typing import ClassVar
 from tasks.base import Problem, Verdict
 from tasks.errors import UsageError
 from treesearch.budget import Cost, Usage
-from treesearch.engines.base import FinishReason
 from treesearch.events import Step, rounded
 from treesearch.policy import Policy, normalised_logprob
-from treesearch.values.base import Path, Score, Scores, Value
+from treesearch.values.base import Path, Score, Scores, Value, is_finished
 
 
 class _StepsValue(Value):
@@ -116,7 +115,7 @@ class Verifier(_StepsValue):
         return Scores(tuple([Score(await self._check(policy, problem, path)) for path in paths]), Usage())
 
     async def _check(self, policy: Policy, problem: Problem, path: Path) -> float:
-        if path and path[-1].finish is FinishReason.END:
+        if is_finished(path):
             grade = await policy.task.agrade(problem, path[-1].answer)
             return float(grade.verdict is Verdict.CORRECT)
         wrong = policy.task.check_steps(problem, [step.text.rstrip("\n") for step in path])

@@ -23,12 +23,11 @@ from tasks.base import Problem, Verdict
 from tasks.errors import UsageError
 from treesearch.answers import candidates
 from treesearch.budget import Cost, Usage
-from treesearch.engines.base import FinishReason
 from treesearch.events import Step, rounded
 from treesearch.policy import Policy
 from treesearch.seeds import derive
 from treesearch.tree import Tree
-from treesearch.values.base import Path, RollOut, Score, Scores, Value
+from treesearch.values.base import Path, RollOut, Score, Scores, Value, is_finished
 
 T = TypeVar("T")
 
@@ -69,13 +68,13 @@ class RollOutValue(Value):
         self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int
     ) -> Scores:
         """Complete every path that is not finished; the grant is shared out evenly among these."""
-        open_paths = [i for i, path in enumerate(paths) if not _finished(path)][: grant.calls]
+        open_paths = [i for i, path in enumerate(paths) if not is_finished(path)][: grant.calls]
         share = grant.tokens // len(open_paths) if open_paths else 0
         jobs = [self._complete(policy, problem, paths[i], share, derive(seed, i)) for i in open_paths]
         replies = dict(zip(open_paths, await _all(jobs), strict=True))
         usage, scores = Usage(), list[Score]()
         for i, path in enumerate(paths):
-            if _finished(path):
+            if is_finished(path):
                 step = path[-1]
                 end = RollOut("", 0, step.answer, step.vote, await self._reward(policy, problem, step.answer))
                 scores.append(Score(end.reward, () if end.reward is not None else (end,)))
@@ -140,7 +139,3 @@ def _score(rollouts: tuple[RollOut, ...]) -> Score:
     rewards = [done.reward for done in rollouts if done.reward is not None]
     value = rounded(sum(rewards) / len(rewards)) if rewards and len(rewards) == len(rollouts) else None
     return Score(value, rollouts)
-
-
-def _finished(path: Path) -> bool:
-    return bool(path) and path[-1].finish is FinishReason.END
