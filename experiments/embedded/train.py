@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 import torch.nn.functional as functional
 import yaml
@@ -118,8 +119,8 @@ class Trainer:
 
     def batches(self, iterators: dict[str, Any]) -> list[tuple[str, Batch]]:
         """The next step's microbatches: each from the task that is furthest behind its share of tokens."""
-        steps = self.config["data"]["countdown_share"]
-        share = next(share for start, share in reversed(steps) if self.total() >= start)
+        points = self.config["data"]["countdown_share"]
+        share = float(numpy.interp(self.total(), *zip(*points, strict=True)))
         ahead = dict(self.tokens)
         picked: list[tuple[str, Batch]] = []
         for _ in range(self.config["data"]["microbatches"]):
