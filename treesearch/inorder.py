@@ -43,8 +43,9 @@ class Outcome:
     events: Callable[[Tree], list[Event]]
 
 
-Plan = Callable[[Tree], Work | StopReason | None]
-"""The next work; None to wait for works in flight (nothing to do meanwhile); a reason to stop."""
+Plan = Callable[[Tree], Work | list[Event] | StopReason | None]
+"""The next work, or events that ask for no request and are committed at once; None to wait for works in
+flight (nothing to do meanwhile); a reason to stop."""
 Perform = Callable[[Tree, Issued], Awaitable[Outcome]]
 
 
@@ -68,7 +69,7 @@ async def run_in_order(tree: Tree, plan: Plan, perform: Perform, *, in_flight: i
             issued, job = window.popleft()
             outcome = await job
             events = outcome.events(tree)
-            added = sum(isinstance(event, Added) for event in events)
+            added = len([event for event in events if type(event) is Added])
             tree.commit([Settled(issued.work, outcome.usage.with_nodes(added)), *events])
     finally:
         await _abandon([job for _, job in window])
@@ -99,6 +100,9 @@ def _fill(
         planned = plan(tree)
         if planned is None or isinstance(planned, StopReason):
             return planned
+        if isinstance(planned, list):
+            tree.commit(planned)
+            continue
         cost = planned.cost
         if not tree.meter.fits(cost):
             if window:

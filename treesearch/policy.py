@@ -219,8 +219,11 @@ def _make_step(
 
 def normalised_logprob(steps: Sequence[Step]) -> float:
     """Mean log-probability of the tokens of `steps`, in nats (at most 0; 0 without tokens)."""
-    count = sum(len(step.logprobs) for step in steps)
-    return sum(sum(step.logprobs) for step in steps) / count if count else 0.0
+    count, total = 0, 0.0
+    for step in steps:
+        count += len(step.logprobs)
+        total += sum(step.logprobs)
+    return total / count if count else 0.0
 
 
 def priors(steps: Sequence[Step]) -> list[float]:

@@ -27,7 +27,7 @@ from treesearch.algorithms.expand import Children, expand, expansion_cost
 from treesearch.algorithms.greedy_rollout import best_of, reached, roll_out
 from treesearch.algorithms.selection import estimate, puct, puct_scale, uct, visits
 from treesearch.answers import RuleName
-from treesearch.budget import Cost, Usage
+from treesearch.budget import Cost
 from treesearch.engines.base import FinishReason
 from treesearch.events import (
     Added,
@@ -96,7 +96,7 @@ class MCTS(Stepwise):
         """Simulate until `simulations`, the gate or the budget ends it."""
         require_end(tree, "simulations", self.simulations)
 
-        def plan(tree: Tree) -> Work | StopReason | None:
+        def plan(tree: Tree) -> Work | list[Event] | StopReason | None:
             if self.solved(tree, policy, value):
                 return StopReason.SOLVED
             if self.simulations is not None and visits(tree.root) >= self.simulations:
@@ -104,7 +104,10 @@ class MCTS(Stepwise):
             if tree.root.closed:
                 return StopReason.EXHAUSTED
             leaf = self.select(tree)
-            return None if leaf is None else Work(leaf.id, self._cost(tree, policy, value, leaf))
+            if leaf is None:
+                return None
+            cost = self._cost(tree, policy, value, leaf)
+            return Work(leaf.id, cost) if cost.calls else self._revisit(tree, leaf)
 
         async def perform(tree: Tree, issued: Issued) -> Outcome:
             return await self._simulate(tree, policy, value, issued)
@@ -179,8 +182,6 @@ class MCTS(Stepwise):
 
     async def _simulate(self, tree: Tree, policy: Policy, value: Value, issued: Issued) -> Outcome:
         node = tree.nodes[issued.node]
-        if issued.cost == Cost():
-            return Outcome(Usage(), lambda tree: self._revisit(tree, node))
         made = await expand(tree, policy, value, issued, self.width)
         best = best_of(made)
         rolls: list[Children] = []
