@@ -47,6 +47,7 @@ def tree_to_json(tree: Tree) -> dict[str, Any]:
         "works": tree.works,
         "stop": tree.stop,
         "best_finished": None if tree.best_finished == float("-inf") else tree.best_finished,
+        "votes": tree.votes,
         "usage": asdict(tree.usage),
         "in_flight": [[i.work, i.node, asdict(i.cost)] for i in tree.in_flight.values()],
         "nodes": [_node_to_json(node) for node in tree.nodes],
@@ -63,6 +64,7 @@ def tree_from_json(row: dict[str, Any]) -> Tree:
     tree.stop = StopReason(row["stop"]) if row["stop"] else None
     if row["best_finished"] is not None:
         tree.best_finished = row["best_finished"]
+    tree.votes = {str(vote): int(count) for vote, count in row["votes"].items()}
     tree.meter.used = Usage(**row["usage"])
     for work, node, cost in row["in_flight"]:
         tree.in_flight[work] = Issued(work, node, Cost(**cost))

@@ -101,6 +101,8 @@ class Tree:
     stop: StopReason | None = None
     best_finished: float = -math.inf
     """Largest value of a finished solution, roll-outs included."""
+    votes: dict[str, int] = field(default_factory=dict[str, int])
+    """How many finished solutions, roll-outs included, give each answer, by canonical form."""
     sink: Sink = field(default=_drop, compare=False, repr=False)
 
     @classmethod
@@ -184,6 +186,8 @@ def _added(tree: Tree, event: Added) -> None:
     node = Node(len(tree.nodes), event.parent, tree.nodes[event.parent].depth + 1, event.step, event.prior)
     tree.nodes[event.parent].children.append(node.id)
     tree.nodes.append(node)
+    if node.finished and event.step.answer is not None:
+        _count_vote(tree, event.step.vote)
 
 
 def _scored(tree: Tree, event: Scored) -> None:
@@ -199,6 +203,13 @@ def _rolled(tree: Tree, event: Rolled) -> None:
     )
     if event.reward is not None:
         tree.best_finished = max(tree.best_finished, event.reward)
+    if event.answer is not None:
+        _count_vote(tree, event.vote)
+
+
+def _count_vote(tree: Tree, vote: str | None) -> None:
+    if vote is not None:
+        tree.votes[vote] = tree.votes.get(vote, 0) + 1
 
 
 def _backed(tree: Tree, event: Backed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import networkx as nx
@@ -14,6 +15,7 @@ from toy_worlds import ALGORITHMS, PUZZLE, SCENARIOS, search, tree_bytes, varian
 from tasks.base import Problem
 from tasks.errors import DataError
 from treesearch.algorithms.base import add_chain
+from treesearch.answers import candidates
 from treesearch.budget import Budget, Cost, Usage
 from treesearch.engines.base import FinishReason
 from treesearch.events import (
@@ -90,6 +92,16 @@ def test_the_fold_of_its_events_is_the_live_tree(name: str, scenario: str) -> No
         assert folded == tree
         assert folded.usage == tree.usage
         assert tree_bytes(folded) == tree_bytes(tree)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_tally_of_votes_is_that_of_the_candidates(name: str) -> None:
+    counted = 0
+    for scenario in SCENARIO_NAMES:
+        tree, _, _ = search(SCENARIOS[scenario], variants(name)[-1], Budget(tokens=600))
+        assert tree.votes == Counter(candidate.vote for candidate in candidates(tree))
+        counted += sum(tree.votes.values())
+    assert counted
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

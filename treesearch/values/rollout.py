@@ -15,13 +15,13 @@ The completions are kept in the tree: they are finished solutions and take part 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 from tasks.base import Problem, Verdict
 from tasks.errors import UsageError
-from treesearch.answers import candidates
 from treesearch.budget import Cost, Usage
 from treesearch.events import Step, rounded
 from treesearch.policy import Policy
@@ -118,9 +118,12 @@ class RollOutValue(Value):
         """
         if score.value is not None or not score.rollouts:
             return score.value
-        found = [candidate.vote for candidate in candidates(tree)]
-        found += [done.vote for done in score.rollouts if done.vote is not None]
-        shares = [found.count(done.vote) / (len(found) + 2) if done.vote else 0.0 for done in score.rollouts]
+        own = Counter(done.vote for done in score.rollouts if done.vote is not None)
+        total = sum(tree.votes.values()) + own.total() + 2
+        shares = [
+            (tree.votes.get(done.vote, 0) + own[done.vote]) / total if done.vote else 0.0
+            for done in score.rollouts
+        ]
         return rounded(sum(shares) / len(shares))
 
 
