@@ -217,6 +217,22 @@ def test_failed_problems_are_named_counted_and_tried_again_by_resume(
     assert len(Path("r/results.jsonl").read_text().splitlines()) == 4
 
 
+def test_resume_with_a_larger_budget_searches_what_the_old_one_had_stopped(
+    capsys: pytest.CaptureFixture[str], countdown: str
+) -> None:
+    words = ["--task", "countdown", "--data", countdown, "--run", "r", "--budget-tokens", "100"]
+    before = solve_json(capsys, *words)
+    assert '"budget_tokens"' in Path("r/results.jsonl").read_text()
+    code, out, _ = search(capsys, "resume", "r", "--budget-tokens", "0.4k", "--json")
+    assert code == ExitCode.DONE
+    after = json.loads(out)
+    assert before["usage"]["generated_tokens"] < after["usage"]["generated_tokens"] <= 4 * 400
+    assert json.loads(Path("r/run.json").read_text())["config"]["budget_tokens"]["value"] == 400
+    code, _, err = search(capsys, "resume", "r", "--budget-tokens", "300")
+    assert code == ExitCode.USAGE
+    assert "budget_tokens is 400 in r; it can only grow, got 300" in err
+
+
 # -- names and mistakes -----------------------------------------------------------------------------------
 
 

@@ -96,6 +96,14 @@ Tokens = Annotated[
 Calls = Annotated[str | None, typer.Option("--budget-calls", metavar="N", help="Engine requests a problem.")]
 Nodes = Annotated[str | None, typer.Option("--budget-nodes", metavar="N", help="Tree nodes a problem.")]
 Seconds = Annotated[str | None, typer.Option("--budget-seconds", metavar="S", help="Seconds a problem.")]
+_MORE = "A larger budget: {} a problem; what the old one had stopped goes on."
+MoreTokens = Annotated[str | None, typer.Option("--budget-tokens", metavar="N", help=_MORE.format("tokens"))]
+MoreCalls = Annotated[
+    str | None, typer.Option("--budget-calls", metavar="N", help=_MORE.format("engine requests"))
+]
+MoreNodes = Annotated[
+    str | None, typer.Option("--budget-nodes", metavar="N", help=_MORE.format("tree nodes"))
+]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Solve the first N problems only.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Root of all sampling. [default: 0]")]
 Concurrency = Annotated[

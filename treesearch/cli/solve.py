@@ -56,14 +56,30 @@ def solve(
     return _start(plan, Path(run) if run is not None else None, as_json=as_json)
 
 
-def resume(run: options.Run, concurrency: options.Concurrency = None, as_json: options.Json = False) -> int:
-    """Go on with a run that was stopped, and try its failed problems again."""
+def resume(
+    run: options.Run,
+    budget_tokens: options.MoreTokens = None,
+    budget_calls: options.MoreCalls = None,
+    budget_nodes: options.MoreNodes = None,
+    concurrency: options.Concurrency = None,
+    as_json: options.Json = False,
+) -> int:
+    """Go on with a run that was stopped, try its failed problems again, or search further."""
+    budgets = {"budget_tokens": budget_tokens, "budget_calls": budget_calls, "budget_nodes": budget_nodes}
     from dataclasses import replace
 
+    from treesearch.run.extend import extend, parse_limits
     from treesearch.run.overview import find_run, read_overview
     from treesearch.run.session import prepare, read_summary
 
     folder = find_run(run)
+    given = {
+        name: number(text, f"--{name.replace('_', '-')}")
+        for name, text in budgets.items()
+        if text is not None
+    }
+    if given:
+        extend(folder, parse_limits(given))
     overview = read_overview(folder)
     summary = read_summary(folder)
     resolved = overview.header.resolved

@@ -23,6 +23,9 @@ from treesearch.run.store import RunStore, tree_seed
 from treesearch.tree import Tree
 from treesearch.values.base import Value
 
+_LIMITS = (StopReason.BUDGET_TOKENS, StopReason.BUDGET_CALLS, StopReason.BUDGET_NODES)
+"""Stops that are no longer due where the run was given a larger budget; seconds start anew in each part."""
+
 
 @dataclass(kw_only=True)
 class Progress:
@@ -117,7 +120,7 @@ class Runner:
         answer, error = None, ""
         reason = tree.stop
         try:
-            if reason is None:
+            if reason is None or (reason in _LIMITS and tree.meter.spent() is None):
                 reason = await self.algorithm(tree, self.policy, self.value)
             answer = self.algorithm.final_answer(tree)
             grade = await self.policy.task.agrade(problem, answer)

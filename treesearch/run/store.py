@@ -100,7 +100,13 @@ class RunStore:
 
     def finished(self) -> list[dict[str, Any]]:
         """Results so far; torn lines and failed problems are dropped from the file."""
-        rows = [row for row in read_results(self.folder) if not row.get("error")]
+        return self._keep([row for row in read_results(self.folder) if not row.get("error")])
+
+    def reopen(self, *, stopped_by: Collection[str]) -> None:
+        """Drop the results of problems that one of the limits `stopped_by` ended."""
+        self._keep([row for row in read_results(self.folder) if row["stop_reason"] not in stopped_by])
+
+    def _keep(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if self._results.exists():
             write_text(self._results, "".join(_line(row) for row in rows))
         return rows

@@ -1,0 +1,73 @@
+"""A run that gets a larger budget goes on where its limit had stopped it, and nothing else is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_run import FLAGS, PROBLEMS, run, trees_of
+
+from tasks.errors import UsageError
+from treesearch.journal import read_journal
+from treesearch.run.config import resolve
+from treesearch.run.extend import extend
+from treesearch.run.store import fold_trees, read_header, read_results
+
+
+def records(folder: Path) -> list[Any]:
+    return list(read_journal(folder / "journal" / "0000.jsonl"))
+
+
+@pytest.mark.parametrize("limit", ["budget_tokens", "budget_calls", "budget_nodes"])
+def test_trees_that_a_limit_stopped_go_on_and_the_others_stay(limit: str, tmp_path: Path) -> None:
+    old, new = {"budget_tokens": (150, 600), "budget_calls": (2, 12), "budget_nodes": (6, 40)}[limit]
+    flags: dict[str, Any] = {"budget_tokens": None, "algorithm": "beam", limit: old}
+    before = {row["id"]: row for row in run(tmp_path / "run", **flags)}
+    stopped = {name for name, row in before.items() if row["stop_reason"] == limit}
+    assert len(stopped) > 0
+    first, trees = records(tmp_path / "run"), trees_of(tmp_path / "run", **flags)
+
+    resolved = extend(tmp_path / "run", {limit: new})
+    assert {row["id"] for row in read_results(tmp_path / "run")} == set(before) - stopped
+    assert read_header(tmp_path / "run").resolved == resolved
+    assert resolved.origin[limit] == "flag"
+    assert trees_of(tmp_path / "run", **flags) == trees, "extending changes no tree"
+
+    after = {row["id"]: row for row in run(tmp_path / "run", **flags | {limit: new})}
+    assert records(tmp_path / "run")[: len(first)] == first
+    config = resolve(FLAGS | flags | {limit: new}).config
+    for name, tree in fold_trees(tmp_path / "run", PROBLEMS, config).items():
+        used = getattr(tree.usage, limit.removeprefix("budget_"))
+        assert used <= new
+        if name in stopped:
+            assert after[name]["usage"]["nodes"] > before[name]["usage"]["nodes"]
+        else:
+            assert after[name] == before[name]
+
+
+def test_a_budget_never_shrinks_and_a_run_without_limit_has_none_to_extend(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    kept = read_results(tmp_path / "run")
+    for limits in ({"budget_tokens": 299}, {"budget_calls": 10}):
+        with pytest.raises(UsageError, match="can only grow"):
+            extend(tmp_path / "run", limits)
+    assert read_results(tmp_path / "run") == kept
+
+
+def test_the_same_budget_again_searches_nothing(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    kept, written = read_results(tmp_path / "run"), records(tmp_path / "run")
+    extend(tmp_path / "run", {"budget_tokens": 300})
+    assert sorted(read_results(tmp_path / "run"), key=lambda row: row["id"]) == sorted(
+        kept, key=lambda row: row["id"]
+    )
+    assert records(tmp_path / "run") == written
+
+
+def test_a_kill_after_extending_loses_nothing(tmp_path: Path) -> None:
+    run(tmp_path / "run", budget_tokens=150)
+    extend(tmp_path / "run", {"budget_tokens": 600})
+    extend(tmp_path / "run", {"budget_tokens": 600})
+    rows = run(tmp_path / "run", budget_tokens=600)
+    assert {row["id"] for row in rows} == {problem.id for problem in PROBLEMS}

@@ -1,0 +1,51 @@
+"""Giving a run a larger budget: the trees that a limit had stopped go on from where they stand.
+
+`extend` rewrites the budget in `run.json` and takes the results of the problems that a limit had stopped out
+of `results.jsonl`; the next part of the run searches them further. Their trees are not changed. A search that
+is given more later need not equal one that had it from the start: near its limit it could issue less at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tasks.errors import UsageError
+from treesearch.atomic import write_json
+from treesearch.budget import LIMITS as METERED
+from treesearch.run.config import Resolved, RunConfig
+from treesearch.run.store import RunStore, read_header
+from treesearch.settings import build
+
+LIMITS = tuple(f"budget_{name}" for name in METERED)
+"""What can be extended. Seconds count anew in each part of a run, so that there is nothing to extend."""
+
+
+def parse_limits(texts: Mapping[str, str | None]) -> dict[str, int | None]:
+    """Limits from their texts (`none`: no limit); `UsageError` for what is no number."""
+    config = build(RunConfig, dict(texts), what="run")
+    return {name: getattr(config, name) for name in texts}
+
+
+def extend(folder: Path, limits: Mapping[str, int | None]) -> Resolved:
+    """Set `limits` (of `LIMITS`; None: no limit) for the run in `folder`; returns its new configuration.
+
+    Raises `UsageError` for a limit below the run's: what was spent cannot be taken back.
+    """
+    header = read_header(folder)
+    config = header.resolved.config
+    for name, limit in limits.items():
+        old = getattr(config, name)
+        if limit is not None and (old is None or limit < old):
+            raise UsageError(f"{name} is {old or 'without limit'} in {folder}; it can only grow, got {limit}")
+    resolved = Resolved(
+        config=replace(config, **limits), origin=dict(header.resolved.origin) | dict.fromkeys(limits, "flag")
+    )
+    store = RunStore(folder)
+    try:
+        store.reopen(stopped_by=tuple(name for name in limits if limits[name] != getattr(config, name)))
+        write_json(folder / "run.json", replace(header, resolved=resolved).to_json())
+    finally:
+        store.close()
+    return resolved
