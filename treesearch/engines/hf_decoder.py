@@ -1,6 +1,6 @@
 """Forward passes of a causal language model over slots: prompts, steps of a batch, and scoring.
 
-Contract: any `transformers` decoder that takes `past_key_values` and `position_ids` and attends to the whole
+Contract: any `transformers` decoder that takes a cache and `position_ids` and attends to the whole
 context (see `hf_load.check_model`). Rows are slots of a `SlotCache`, filled from the left. `prefill` and
 `extend` write keys and values only; `decode` feeds one token to each of the first rows and returns the
 logits after it. Prompts are padded on the right: causal attention never reads what is behind a token, so no
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from treesearch.engines.hf_cache import SlotCache
+from treesearch.engines.hf_load import cache_argument
 
 _SCORE_ELEMENTS = 1 << 24
 """Logits turned into float32 at a time when scoring."""
@@ -30,6 +31,7 @@ class Decoder:
     def __init__(self, model: Any, *, max_rows: int) -> None:
         self.model = model
         self.cache = SlotCache(max_rows=max_rows)
+        self._cache_argument = {cache_argument(model): self.cache}
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         self.vocabulary = int(model.get_output_embeddings().weight.shape[0])
@@ -39,7 +41,7 @@ class Decoder:
         tokens = self._padded(prompts)
         self.cache.reserve(rows=first + len(prompts), length=tokens.shape[1])
         self.cache.expect_fresh(first=first, count=len(prompts), length=tokens.shape[1])
-        self.model(input_ids=tokens, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+        self.model(input_ids=tokens, use_cache=True, logits_to_keep=1, **self._cache_argument)
 
     def extend(self, first: int, parts: Sequence[Sequence[int]], starts: Sequence[int]) -> None:
         """Append tokens to rows from `first` on, which hold `starts` tokens each."""
@@ -79,9 +81,9 @@ class Decoder:
             input_ids=tokens,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
+            **self._cache_argument,
         ).logits[:, -1]
 
     def _padded(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:

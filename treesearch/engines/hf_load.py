@@ -96,11 +96,17 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
+def cache_argument(model: Any) -> str:
+    """Name of the argument that takes the keys and values; transformers renamed it by version 5.24."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 def check_model(model: Any) -> None:
     """Raise unless slots of keys and values can serve the model."""
     name = type(model).__name__
     parameters = inspect.signature(model.forward).parameters
-    missing = [key for key in ("past_key_values", "position_ids", "logits_to_keep") if key not in parameters]
+    needed = (cache_argument(model), "position_ids", "logits_to_keep")
+    missing = [key for key in needed if key not in parameters]
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     other = sorted(kinds - {"full_attention", "sliding_attention"})
     if missing or other:
