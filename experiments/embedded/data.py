@@ -42,12 +42,18 @@ class Stream:
     """The first so many maths problems are of the generator's harder difficulty."""
     tokenizer: PreTrainedTokenizerBase
     batch_tokens: int
+    weak_from: int
+    """From this maths problem on, only every third problem is kept, but for those of `weak_kinds`."""
+    weak_kinds: frozenset[str]
     next_seed: int = 0
     waiting: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     _rows: dict[int, tuple[list[int], int]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
+            if not self.kept(self.next_seed):
+                self.next_seed += 1
+                continue
             ids, prompt = self.row(self.next_seed)
             length = next(length for length in LENGTHS if length >= len(ids))
             bucket = self.waiting.setdefault(length, [])
@@ -57,6 +63,12 @@ class Stream:
             if len(bucket) * length >= self.batch_tokens:
                 seeds, self.waiting[length] = bucket, []
                 yield self._batch(seeds, length)
+
+    def kept(self, seed: int) -> bool:
+        """Whether training problem `seed` is trained on."""
+        if self.source == "countdown" or seed < self.weak_from or seed % 3 == 0:
+            return True
+        return generator.generate(seed, split="train").kind in self.weak_kinds
 
     def row(self, seed: int) -> tuple[list[int], int]:
         """Token ids of training problem `seed`, and how many of them are the prompt."""

@@ -1,13 +1,13 @@
 """Train the embedded policy from scratch on generated problems; resumes from its newest checkpoint.
 
-    python experiments/embedded/train.py --out WORK_FOLDER [--config FILE] [--decay-from-tokens N]
+    python experiments/embedded/train.py --out WORK_FOLDER [--config FILE]
     python experiments/embedded/train.py --out WORK_FOLDER --export treesearch/models/embedded
 
-Muon for the layers' matrices, AdamW for the embedding and the norms; warm-up, constant rate, linear decay.
-bf16 weights in the forward pass with float32 masters. `--decay-from-tokens N` starts the decay at N tokens
-and ends at N / (1 - decay_share), into its own folder, so that a shorter run can be finished from any
-checkpoint of the constant phase. Metrics go to `metrics.jsonl`, checkpoints to `checkpoint/`, whole or not
-at all.
+Muon for the layers' matrices, AdamW for the embedding and the norms; float32 masters of weights in bf16, or
+in float32 with `--dtype`. To end a run early, give another `--config` with an earlier decay, a folder of its
+own and `--from-checkpoint`. `--from-model` goes on from exported weights instead, with fresh optimizers, at
+the position that the configuration's `restart` names. Metrics go to `metrics.jsonl`, checkpoints to
+`checkpoint/`, whole or not at all.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Trainer:
     out: Path
     tokenizer: PreTrainedTokenizerFast
     device: str
-    decay_from: float
+    dtype: str
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config["seed"])
         self.model = LlamaForCausalLM(model_config(self.config, self.tokenizer)).to(self.device)
         self.master = {name: p.detach().clone().float() for name, p in self.model.named_parameters()}
-        self.model.bfloat16()
+        self.model.to(getattr(torch, self.dtype))
         train = self.config["train"]
         matrices = [n for n, p in self.master.items() if p.ndim == 2 and "embed" not in n]
         rest = [n for n in self.master if n not in matrices]
@@ -65,6 +65,8 @@ class Trainer:
                 hard_problems=data["hard_problems"],
                 tokenizer=self.tokenizer,
                 batch_tokens=data["microbatch_tokens"],
+                weak_from=data["weak_from"],
+                weak_kinds=frozenset(data["weak_kinds"]),
             )
             for source in ("countdown", "math")
         }
@@ -79,15 +81,13 @@ class Trainer:
         return sum(self.tokens.values())
 
     def rate(self) -> float:
-        """Learning-rate factor: warm-up, constant, then linear to zero over the decay share."""
-        share = self.config["train"]["decay_share"]
-        length = self.decay_from * share / (1 - share)
+        """Learning-rate factor: warm-up, then the configuration's points."""
         warm = min(1.0, (self.step + 1) / self.config["train"]["warmup_steps"])
-        return max(0.0, min(warm, 1.0 - (self.total() - self.decay_from) / length))
+        return min(warm, float(numpy.interp(self.total(), *zip(*self.config["train"]["rate"], strict=True))))
 
     def done(self) -> bool:
-        """Whether the decay has reached zero."""
-        return self.rate() <= 0.0
+        """Whether the last point is reached."""
+        return self.total() >= self.config["train"]["rate"][-1][0]
 
     def update(self, batches: list[tuple[str, Batch]]) -> dict[str, float]:
         """One optimizer step over the microbatches; returns the mean loss of each task."""
@@ -180,9 +180,22 @@ class Trainer:
             self.streams[source].next_seed = kept["next_seed"]
             self.streams[source].waiting = {int(k): v for k, v in kept["waiting"].items()}
 
+    def restart(self, folder: Path) -> None:
+        """Take up exported weights at the configured position; the optimizers start anew."""
+        tensors = load_file(folder / "model.safetensors")
+        with torch.no_grad():
+            for name, p in self.model.named_parameters():
+                if name in tensors:  # a tied head is stored once
+                    self.master[name].copy_(tensors[name])
+                p.copy_(self.master[name])
+        position = self.config["restart"]
+        self.step, self.tokens = position["step"], dict(position["tokens"])
+        for source, seed in position["next_seed"].items():
+            self.streams[source].next_seed = seed
+
     def export(self, folder: Path) -> None:
         """Write the policy as an ordinary Hugging Face folder in bf16, with its card."""
-        self.model.save_pretrained(folder)
+        self.model.bfloat16().save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         shutil.copy(HERE / "treesearch.json", folder)
 
@@ -225,18 +238,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=HERE / "config.yaml")
     parser.add_argument("--from-checkpoint", type=Path, help="start from this checkpoint folder instead")
-    parser.add_argument("--decay-from-tokens", type=float, help="start the decay at this many tokens")
+    parser.add_argument("--from-model", type=Path, help="start from this model folder's weights instead")
     parser.add_argument("--export", type=Path, help="only write the newest checkpoint as a model folder")
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="of the forward and backward passes; float32 is the faster one on a CPU without bf16 units",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     config = yaml.safe_load(args.config.read_text())
     args.out.mkdir(parents=True, exist_ok=True)
-    train = config["train"]
-    decay_from = args.decay_from_tokens or train["tokens"] * (1 - train["decay_share"])
-    trainer = Trainer(config, args.out, build(), args.device, decay_from)
+    trainer = Trainer(config, args.out, build(), args.device, args.dtype)
     checkpoint = args.out / "checkpoint"
     if checkpoint.exists() or args.from_checkpoint:
         trainer.load(checkpoint if checkpoint.exists() else args.from_checkpoint)
+    elif args.from_model:
+        trainer.restart(args.from_model)
     if args.export:
         trainer.export(args.export)
     else:
