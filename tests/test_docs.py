@@ -21,7 +21,9 @@ from tasks.readers import read_problems
 from treesearch.algorithms.beam import Beam
 from treesearch.budget import Usage
 from treesearch.cli.exit_codes import ExitCode
+from treesearch.engines.openai import OpenAIOptions
 from treesearch.engines.scripted import ScriptedOptions
+from treesearch.engines.vllm import VLLMOptions
 from treesearch.events import Event, StopReason
 from treesearch.policy import PolicyConfig
 from treesearch.registry import GROUPS, TABLES, find
@@ -122,6 +124,8 @@ def test_settings_tables_hold_the_true_defaults() -> None:
     assert settings_below(text_of("values.md"), "`verifier`") == defaults(Verifier)
     assert settings_below(text_of("policies.md"), "Settings") == defaults(PolicyConfig)
     assert settings_below(text_of("engines.md"), "`scripted`") == defaults(ScriptedOptions)
+    assert settings_below(text_of("engines.md"), "`openai`") == defaults(OpenAIOptions)
+    assert settings_below(text_of("engines.md"), "`vllm`") == defaults(VLLMOptions)
 
 
 def test_the_transformers_settings_table_holds_the_true_defaults() -> None:

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "selftrain": {"treesearch", "tasks", "prm"},
 }
 OURS = {*MAY_IMPORT, "experiments", "tests"}
-HEAVY = ("torch", "transformers", "vllm", "ray", "sympy", "jax", "math_verify")
+HEAVY = ("torch", "transformers", "vllm", "ray", "sympy", "jax", "math_verify", "matplotlib")
 MODULES = [path for package in MAY_IMPORT for path in sorted((ROOT / package).rglob("*.py"))]
 
 

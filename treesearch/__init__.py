@@ -15,14 +15,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.base import Grade, Problem, Task, Verdict
     from tasks.errors import DataError, MissingPrerequisiteError, SearchError, UsageError
+    from treesearch.algorithms.adaptive import AdaptiveSelfConsistency
     from treesearch.algorithms.base import Algorithm
     from treesearch.algorithms.beam import Beam
     from treesearch.algorithms.best_first import BestFirst
+    from treesearch.algorithms.dvts import DVTS
     from treesearch.algorithms.mcts import MCTS
     from treesearch.algorithms.rest_mcts import RestMCTS
     from treesearch.algorithms.sampling import BestOfN, Greedy, SelfConsistency
     from treesearch.api import Result, asolve, solve
     from treesearch.budget import Budget, Meter, Usage
+    from treesearch.comparison.api import acompare, compare
+    from treesearch.comparison.methods import Method
+    from treesearch.comparison.session import Comparison
     from treesearch.engines.base import Engine, EngineError, FinishReason, Sample, SamplingParams
     from treesearch.engines.scripted import ScriptedEngine
     from treesearch.events import BackupRule, Step, StopReason
@@ -37,14 +42,19 @@ if TYPE_CHECKING:
 _HOME = {
     "tasks.base": ("Grade", "Problem", "Task", "Verdict"),
     "tasks.errors": ("DataError", "MissingPrerequisiteError", "SearchError", "UsageError"),
+    "treesearch.algorithms.adaptive": ("AdaptiveSelfConsistency",),
     "treesearch.algorithms.base": ("Algorithm",),
     "treesearch.algorithms.beam": ("Beam",),
     "treesearch.algorithms.best_first": ("BestFirst",),
+    "treesearch.algorithms.dvts": ("DVTS",),
     "treesearch.algorithms.mcts": ("MCTS",),
     "treesearch.algorithms.rest_mcts": ("RestMCTS",),
     "treesearch.algorithms.sampling": ("BestOfN", "Greedy", "SelfConsistency"),
     "treesearch.api": ("Result", "asolve", "solve"),
     "treesearch.budget": ("Budget", "Meter", "Usage"),
+    "treesearch.comparison.api": ("acompare", "compare"),
+    "treesearch.comparison.methods": ("Method",),
+    "treesearch.comparison.session": ("Comparison",),
     "treesearch.engines.base": ("Engine", "EngineError", "FinishReason", "Sample", "SamplingParams"),
     "treesearch.engines.scripted": ("ScriptedEngine",),
     "treesearch.events": ("BackupRule", "Step", "StopReason"),
@@ -59,13 +69,16 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "DVTS",
     "MCTS",
+    "AdaptiveSelfConsistency",
     "Algorithm",
     "BackupRule",
     "Beam",
     "BestFirst",
     "BestOfN",
     "Budget",
+    "Comparison",
     "DataError",
     "Engine",
     "EngineError",
@@ -74,6 +87,7 @@ __all__ = [
     "Greedy",
     "LogProb",
     "Meter",
+    "Method",
     "MissingPrerequisiteError",
     "NoValue",
     "Node",
@@ -100,7 +114,9 @@ __all__ = [
     "Value",
     "Verdict",
     "Verifier",
+    "acompare",
     "asolve",
+    "compare",
     "load_trees",
     "open_policy",
     "save_trees",

@@ -64,10 +64,20 @@ def open_value(
 
 
 def fit_policy(policy: Policy, algorithm: Algorithm, value: Value) -> Policy:
-    """The policy with self-certainty switched on where the value or the answer rule needs it."""
-    if policy.config.certainty or (value.name != "self-certainty" and algorithm.answer != "borda"):
-        return policy
-    return Policy(engine=policy.engine, task=policy.task, config=replace(policy.config, certainty=True))
+    """The policy with self-certainty switched on where the value or the answer rule needs it.
+
+    Raises `UsageError` where the engine cannot give it.
+    """
+    needed = value.name == "self-certainty" or algorithm.answer == "borda"
+    if needed and not policy.config.certainty:
+        config = replace(policy.config, certainty=True)
+        policy = Policy(engine=policy.engine, task=policy.task, config=config)
+    if policy.config.certainty and not getattr(policy.engine, "gives_certainty", True):
+        raise UsageError(
+            "self-certainty (the value, the answer rule or policy.certainty asks for it) cannot be had from "
+            f"the engine {policy.engine.name!r}; use another value and answer rule, or an engine in process"
+        )
+    return policy
 
 
 async def asolve(
@@ -75,6 +85,7 @@ async def asolve(
     *,
     task: str | Task = "math",
     policy: str | Policy = "embedded",
+    model: str | None = None,
     algorithm: str | Algorithm = "mcts",
     value: str | Value | None = None,
     budget: Budget | None = None,
@@ -84,9 +95,10 @@ async def asolve(
 ) -> Result:
     """Search for the answer to one question.
 
-    `policy` is a name (`embedded`, a folder, a hub id) or an open `Policy`; by name it stays loaded for
-    later calls. `budget` defaults to 2,000 tokens. `gold` is only graded against, unless an oracle value is
-    named. `tree` goes on with an earlier result's tree under a larger `budget`.
+    `policy` is a name (`embedded`, a folder, a hub id, a server's address) or an open `Policy`; by name it
+    stays loaded for later calls. `model` names one of a server's models. `budget` defaults to 2,000 tokens.
+    `gold` is only graded against, unless an oracle value is named. `tree` goes on with an earlier result's
+    tree under a larger `budget`.
 
     Raises `UsageError` for a wrong name or setting, `MissingPrerequisiteError` where a package is missing.
     """
@@ -96,7 +108,7 @@ async def asolve(
         problem = replace(problem, gold=gold)
     chosen = open_algorithm(algorithm)
     source = open_value(value, chosen)
-    opened = policy if isinstance(policy, Policy) else await _cached_policy(policy, opened_task)
+    opened = policy if isinstance(policy, Policy) else await _cached_policy(policy, opened_task, model)
     opened = fit_policy(opened, chosen, source)
     limits = budget or Budget(tokens=DEFAULT_TOKENS)
     if tree is None:
@@ -135,12 +147,12 @@ def run_blocking(job: Coroutine[Any, Any, Any]) -> Any:
     raise UsageError("an event loop is running (a notebook?): use `await treesearch.asolve(...)` instead")
 
 
-_open: dict[tuple[str, str], OpenPolicy] = {}
+_open: dict[tuple[str, str, str | None], OpenPolicy] = {}
 
 
-async def _cached_policy(name: str, task: Task) -> Policy:
-    """The policy `name`, loaded once a process."""
-    key = (name, task.name)
+async def _cached_policy(name: str, task: Task, model: str | None) -> Policy:
+    """The policy `name`, opened once a process."""
+    key = (name, task.name, model)
     if key not in _open:
-        _open[key] = await open_policy(name, task)
+        _open[key] = await open_policy(name, task, model=model)
     return _open[key].policy

@@ -29,6 +29,8 @@ class StopReason(enum.StrEnum):
     """A finished path reached the value gate."""
     EXHAUSTED = "exhausted"
     """Nothing is left to expand."""
+    CONFIDENT = "confident"
+    """The vote is decided: more samples would hardly change it."""
     BUDGET_TOKENS = "budget_tokens"
     BUDGET_CALLS = "budget_calls"
     BUDGET_NODES = "budget_nodes"
@@ -78,10 +80,20 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Work number `work` is done or given up; `usage` is what it took."""
+    """Work number `work` is done; `usage` is what it took."""
 
     work: int
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Work number `work` was given up before its reply was waited for; its reservation is given back.
+
+    What the engine wrote for it until then is known to the engine alone and is in the engine's own count.
+    """
+
+    work: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +155,9 @@ class Stopped:
     reason: StopReason
 
 
-Event: TypeAlias = Issued | Settled | Added | Scored | Rolled | Backed | Expanded | Closed | Stopped
+Event: TypeAlias = (
+    Issued | Settled | Cancelled | Added | Scored | Rolled | Backed | Expanded | Closed | Stopped
+)
 Record: TypeAlias = Sequence[Event]
 
 
@@ -190,6 +204,7 @@ _WRITE: dict[type, Callable[[Any], list[Any]]] = {
         e.usage.calls,
         e.usage.nodes,
     ],
+    Cancelled: lambda e: ["cancel", e.work],
     Added: _write_step,
     Scored: lambda e: ["score", e.node, e.value],
     Rolled: lambda e: ["roll", e.node, e.text, e.tokens, e.answer, e.vote, e.reward],
@@ -205,6 +220,7 @@ _READ: dict[str, Callable[[list[Any]], Event]] = {
         r[1],
         Usage(generated_tokens=r[2], prompt_tokens=r[3], value_tokens=r[4], calls=r[5], nodes=r[6]),
     ),
+    "cancel": lambda r: Cancelled(r[1]),
     "add": _read_step,
     "score": lambda r: Scored(r[1], r[2]),
     "roll": lambda r: Rolled(r[1], r[2], r[3], r[4], r[5], r[6]),

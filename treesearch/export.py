@@ -45,6 +45,7 @@ def tree_to_json(tree: Tree) -> dict[str, Any]:
         "problem": asdict(tree.problem) | {"meta": dict(tree.problem.meta)},
         "seed": tree.seed,
         "works": tree.works,
+        "cancelled": tree.cancelled,
         "stop": tree.stop,
         "best_finished": None if tree.best_finished == float("-inf") else tree.best_finished,
         "votes": tree.votes,
@@ -61,6 +62,7 @@ def tree_from_json(row: dict[str, Any]) -> Tree:
     tree.nodes = [_node_from_json(entry) for entry in row["nodes"]]
     tree.completions = [Completion(**entry) for entry in row["completions"]]
     tree.works = row["works"]
+    tree.cancelled = row.get("cancelled", 0)
     tree.stop = StopReason(row["stop"]) if row["stop"] else None
     if row["best_finished"] is not None:
         tree.best_finished = row["best_finished"]

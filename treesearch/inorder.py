@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from treesearch.budget import Cost, Usage
-from treesearch.events import Added, Event, Issued, Settled, Stopped, StopReason
+from treesearch.events import Added, Cancelled, Event, Issued, Settled, Stopped, StopReason
 from treesearch.tree import Tree
 
 
@@ -47,10 +47,21 @@ Plan = Callable[[Tree], Work | list[Event] | StopReason | None]
 """The next work, or events that ask for no request and are committed at once; None to wait for works in
 flight (nothing to do meanwhile); a reason to stop."""
 Perform = Callable[[Tree, Issued], Awaitable[Outcome]]
+Halt = Callable[[Tree], StopReason | None]
+"""A reason to stop at once, asked for after every settlement: works in flight are cancelled."""
 
 
-async def run_in_order(tree: Tree, plan: Plan, perform: Perform, *, in_flight: int = 1) -> StopReason:
-    """Search until the plan or the budget ends it; commits and returns the reason.
+def _never(_: Tree) -> StopReason | None:
+    """The halt of a search that waits for its works."""
+
+
+async def run_in_order(
+    tree: Tree, plan: Plan, perform: Perform, *, in_flight: int = 1, halt: Halt = _never
+) -> StopReason:
+    """Search until the plan, the budget or `halt` ends it; commits and returns the reason.
+
+    Works that a halt cancels leave nothing in the tree but their number, so that the tree does not depend on
+    how far they came: what the engine wrote for them is in the engine's own count only.
 
     An exception of `perform` cancels the other works and is raised; they stay issued in the tree and are
     asked for again when the search is taken up.
@@ -60,6 +71,11 @@ async def run_in_order(tree: Tree, plan: Plan, perform: Perform, *, in_flight: i
         for issued in list(tree.in_flight.values()):
             window.append((issued, _start(perform, tree, issued, in_flight)))
         while True:
+            if (halted := halt(tree)) is not None:
+                if window:
+                    tree.commit([Cancelled(issued.work) for issued, _ in window])
+                tree.commit([Stopped(halted)])
+                return halted
             reason = _fill(tree, plan, perform, window, in_flight)
             if not window:
                 # Planning found nothing to do and nothing is under way.

@@ -107,7 +107,7 @@ class Policy:
         samples = await self.engine.sample(ids, n, params)
         prefix = "".join(step.text for step in path)
         chains = tuple((self._step(sample, prefix),) for sample in samples)
-        return Reply(chains, len(ids), sum(len(sample.token_ids) for sample in samples))
+        return Reply(chains, _prompt_tokens(ids, samples), sum(len(sample.token_ids) for sample in samples))
 
     async def complete(
         self,
@@ -125,7 +125,7 @@ class Policy:
         samples = await self.engine.sample(ids, n, params)
         prefix = "".join(step.text for step in path)
         chains = tuple(self._split(sample, prefix) for sample in samples)
-        return Reply(chains, len(ids), sum(len(sample.token_ids) for sample in samples))
+        return Reply(chains, _prompt_tokens(ids, samples), sum(len(sample.token_ids) for sample in samples))
 
     def _params(
         self, max_tokens: int, seed: int, *, stop: tuple[str, ...], temperature: float | None = None
@@ -174,6 +174,12 @@ class Policy:
     def _answer(self, solution: str) -> tuple[str | None, str | None]:
         found = self.task.extract(solution)
         return (None, None) if found is None else (found.text, self.task.canonical(found.text))
+
+
+def _prompt_tokens(ids: Sequence[int], samples: Sequence[Sample]) -> int:
+    """What the prompt cost: the back end's own count, else that of its ids."""
+    billed = [sample.prompt_tokens for sample in samples if sample.prompt_tokens is not None]
+    return sum(billed) if billed else len(ids)
 
 
 def cut_points(

@@ -19,7 +19,9 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "greedy": "treesearch.algorithms.sampling:Greedy",
         "best-of-n": "treesearch.algorithms.sampling:BestOfN",
         "self-consistency": "treesearch.algorithms.sampling:SelfConsistency",
+        "adaptive-self-consistency": "treesearch.algorithms.adaptive:AdaptiveSelfConsistency",
         "beam": "treesearch.algorithms.beam:Beam",
+        "dvts": "treesearch.algorithms.dvts:DVTS",
         "best-first": "treesearch.algorithms.best_first:BestFirst",
         "mcts": "treesearch.algorithms.mcts:MCTS",
         "rest-mcts": "treesearch.algorithms.rest_mcts:RestMCTS",
@@ -37,6 +39,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     },
     "engine": {
         "transformers": "treesearch.engines.transformers:open_engine",
+        "openai": "treesearch.engines.openai:open_engine",
+        "vllm": "treesearch.engines.vllm:open_engine",
         "scripted": "treesearch.engines.scripted:open_engine",
     },
 }

@@ -19,6 +19,7 @@ from treesearch.events import (
     Added,
     Backed,
     BackupRule,
+    Cancelled,
     Closed,
     Event,
     Expanded,
@@ -98,6 +99,8 @@ class Tree:
     """How many works were issued so far; the number of the next one."""
     in_flight: dict[int, Issued] = field(default_factory=dict[int, Issued])
     """Works issued and not settled, in order."""
+    cancelled: int = 0
+    """How many works were given up in flight; `usage` holds nothing of them."""
     stop: StopReason | None = None
     best_finished: float = -math.inf
     """Largest value of a finished solution, roll-outs included."""
@@ -182,6 +185,11 @@ def _settled(tree: Tree, event: Settled) -> None:
         node.pending -= 1
 
 
+def _cancelled(tree: Tree, event: Cancelled) -> None:
+    _settled(tree, Settled(event.work, Usage()))
+    tree.cancelled += 1
+
+
 def _added(tree: Tree, event: Added) -> None:
     node = Node(len(tree.nodes), event.parent, tree.nodes[event.parent].depth + 1, event.step, event.prior)
     tree.nodes[event.parent].children.append(node.id)
@@ -249,6 +257,7 @@ def _stopped(tree: Tree, event: Stopped) -> None:
 _APPLY: dict[type[Event], Callable[[Tree, Event], None]] = {
     Issued: _issued,
     Settled: _settled,
+    Cancelled: _cancelled,
     Added: _added,
     Scored: _scored,
     Rolled: _rolled,

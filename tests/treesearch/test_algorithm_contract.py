@@ -29,7 +29,7 @@ from treesearch.algorithms.base import Algorithm
 from treesearch.answers import candidates
 from treesearch.budget import Budget, Cost
 from treesearch.engines.base import EngineError
-from treesearch.events import Added, Expanded, Issued, Settled
+from treesearch.events import Added, Cancelled, Expanded, Issued, Settled
 from treesearch.registry import find, summary
 from treesearch.tree import Tree
 
@@ -200,7 +200,8 @@ def test_a_tree_that_its_budget_stopped_goes_on_inside_a_larger_one(
     reason = tree.stop
     tree.meter.budget = Budget(tokens=first + more)
     run(algorithm, tree, scenario.policy(engine), scenario.value_for(algorithm))
-    assert before.tokens <= tree.usage.tokens == engine.usage.generated_tokens <= first + more
+    assert before.tokens <= tree.usage.tokens <= engine.usage.generated_tokens <= first + more
+    assert tree.usage.tokens == engine.usage.generated_tokens or tree.cancelled
     assert tree.meter.reserved == Cost()
     assert tree_bytes(Tree.fold(scenario.problem, records, seed=seed)) == tree_bytes(tree)
     if reason == "budget_tokens":
@@ -219,10 +220,11 @@ def test_works_enter_the_tree_in_the_order_of_issue_and_never_more_than_in_fligh
     tree, records, _ = search(scenario, algorithm, budget, seed=seed, disorder=seed)
     events = [event for record in records for event in record]
     assert [e.work for e in events if isinstance(e, Issued)] == list(range(tree.works))
-    assert [e.work for e in events if isinstance(e, Settled)] == list(range(tree.works))
+    assert [e.work for e in events if isinstance(e, Settled | Cancelled)] == list(range(tree.works))
+    assert sum(isinstance(event, Cancelled) for event in events) == tree.cancelled
     flying = 0
     for event in events:
-        flying += isinstance(event, Issued) - isinstance(event, Settled)
+        flying += isinstance(event, Issued) - isinstance(event, Settled | Cancelled)
         assert 0 <= flying <= getattr(algorithm, "in_flight", 1)
     assert all(node.pending == 0 for node in tree.nodes)
 
@@ -237,7 +239,9 @@ def test_n_samples_of_one_node_are_one_request(name: str) -> None:
         for record in records:
             below = {event.parent for event in record if isinstance(event, Added)}
             assert len(below) <= 1 or not expansions
-        if not expansions:
+        if name == "adaptive-self-consistency":  # judged one by one, so asked for one by one
+            assert set(engine.widths) == {1}
+        elif not expansions:
             assert engine.widths[0] == (algorithm.n or 18)  # type: ignore[attr-defined]
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from tasks.errors import UsageError
 from treesearch.engines.base import Engine, EngineError, FinishReason, Sample, SamplingParams, Tokenizer
 
 
@@ -29,9 +30,29 @@ def open_scripted(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return ScriptedEngine(latency_s=0.001)
 
 
+def open_openai(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    from fake_server import FakeServer
+
+    from treesearch.engines.http_client import HttpClient
+    from treesearch.engines.openai_dialect import DIALECTS
+    from treesearch.engines.openai_engine import OpenAIEngine, ServedModel
+    from treesearch.engines.scripted import CharTokenizer
+
+    server = FakeServer(kind="vllm", max_model_len=2000, latency_s=0.002).__enter__()
+
+    class Served(OpenAIEngine):
+        async def close(self) -> None:
+            await super().close()
+            server.__exit__()
+
+    served = ServedModel(name="toy", dialect=DIALECTS["vllm"], max_context=2000)
+    return Served(HttpClient(server.url), served, tokenizer=CharTokenizer())
+
+
 ENGINES: dict[str, Callable[[pytest.TempPathFactory], Engine]] = {
     "transformers": open_transformers,
     "scripted": open_scripted,
+    "openai": open_openai,
 }
 PARAMS = SamplingParams(max_tokens=12, seed=3)
 
@@ -94,6 +115,10 @@ def test_every_token_has_a_log_probability_and_a_certainty_only_if_asked(engine)
         assert len(got.logprobs) == len(got.token_ids)
         assert max(got.logprobs) <= 0
         assert got.certainty == ()
+    if not getattr(engine, "gives_certainty", True):
+        with pytest.raises(UsageError, match="self-certainty"):
+            sample(engine, 4, certainty=True)
+        return
     for got in sample(engine, 4, certainty=True):
         assert len(got.certainty) == len(got.token_ids)
         assert min(got.certainty) >= 0

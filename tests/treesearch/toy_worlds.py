@@ -153,6 +153,12 @@ SCENARIOS = {
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "best-of-n": [{"n": None}, {"n": 3}],
     "self-consistency": [{"n": None}, {"answer": "borda"}],
+    "adaptive-self-consistency": [
+        {"n": None, "speculate": True, "threshold": 0.9},
+        {"stop": "dirichlet", "n": 12, "speculate": True, "threshold": 0.8},
+        {"stop": "window", "window": 2, "answer": "borda"},
+    ],
+    "dvts": [{"n": None}, {"n": 6, "beam_width": 2, "aggregate": "mean", "num_iterations": 3}],
     "beam": [{"rounds": None}, {"beam_width": 2, "expansion": 2, "rounds": 3, "aggregate": "min"}],
     "best-first": [{"max_solutions": None, "expansion": 2}, {"max_solutions": 5, "aggregate": "product"}],
     "mcts": [

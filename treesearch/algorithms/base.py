@@ -14,9 +14,9 @@ To write your own: subclass `Algorithm` as a frozen, keyword-only dataclass, giv
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tasks.errors import UsageError
 from treesearch.answers import AggregateName, RuleName, choose
@@ -38,6 +38,8 @@ class Algorithm(ABC):
     name: ClassVar[str]
     default_value: ClassVar[str] = "none"
     """The value source used when none is named."""
+    until_budget: ClassVar[Mapping[str, Any]] = {}
+    """Settings under which the search goes on until its budget is spent, for comparisons at equal tokens."""
 
     answer: RuleName = "majority"
     aggregate: AggregateName = "last"
@@ -107,13 +109,21 @@ def add_chain(
 
 
 def add_siblings(
-    tree: Tree, parent: int, steps: Sequence[Step], scores: Sequence[Score], value: Value
+    tree: Tree,
+    parent: int,
+    steps: Sequence[Step],
+    scores: Sequence[Score],
+    value: Value,
+    *,
+    merge: bool = True,
 ) -> list[Event]:
     """Events that add `steps` as children of `parent` with priors, scores and the roll-outs behind them.
 
-    A step whose exact text a child of `parent` already has is left out, unless both finish differently.
+    With `merge` a step whose exact text a child of `parent` already has is left out, unless both finish
+    differently.
     """
-    known = {(s.text, s.finish) for child in tree.children(parent) if (s := child.step) is not None}
+    older = tree.children(parent) if merge else []
+    known = {(s.text, s.finish) for child in older if (s := child.step) is not None}
     kept = [
         (step, score)
         for step, score in zip(steps, scores, strict=True)

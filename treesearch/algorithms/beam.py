@@ -13,9 +13,9 @@ samples among them; the search ends when there is none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from treesearch.algorithms.base import Algorithm, Stepwise, add_siblings, require, require_end
 from treesearch.algorithms.expand import expand, expansion_cost
@@ -33,6 +33,7 @@ class Beam(Stepwise):
 
     name: ClassVar[str] = "beam"
     default_value: ClassVar[str] = "logprob"
+    until_budget: ClassVar[Mapping[str, Any]] = {"rounds": None}
 
     beam_width: int = 4
     expansion: int = 4

@@ -7,8 +7,9 @@ root is asked for fresh steps, until `max_solutions` are finished or the budget 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from treesearch.algorithms.base import Stepwise, add_siblings, require, require_end
 from treesearch.algorithms.beam import path_rank
@@ -27,6 +28,7 @@ class BestFirst(Stepwise):
 
     name: ClassVar[str] = "best-first"
     default_value: ClassVar[str] = "logprob"
+    until_budget: ClassVar[Mapping[str, Any]] = {"max_solutions": None, "max_restarts": 1_000_000}
 
     expansion: int = 4
     max_solutions: int | None = 1

@@ -9,18 +9,19 @@ Best-of-N: Cobbe et al. 2021 (arXiv 2110.14168). Self-consistency: Wang et al. 2
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from treesearch.algorithms.base import Algorithm, add_chain, require, require_end
+from treesearch.algorithms.base import Algorithm, require, require_end
+from treesearch.algorithms.solutions import sample_solutions, solutions_cost
 from treesearch.answers import RuleName
-from treesearch.budget import Cost, Usage
-from treesearch.events import Event, Issued, Step, StopReason
+from treesearch.events import Issued, StopReason
 from treesearch.inorder import Outcome, Work, run_in_order
 from treesearch.policy import Policy
 from treesearch.seeds import derive
 from treesearch.tree import ROOT, Tree
-from treesearch.values.base import Path, Value
+from treesearch.values.base import Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class BestOfN(Algorithm):
 
     name: ClassVar[str] = "best-of-n"
     default_value: ClassVar[str] = "logprob"
+    until_budget: ClassVar[Mapping[str, Any]] = {"n": None}
 
     n: int | None = 16
     answer: RuleName = "best"
@@ -45,77 +47,35 @@ class BestOfN(Algorithm):
         require_end(tree, "n", self.n)
         room = policy.room((), whole=True)
 
-        def cost(n: int) -> Cost:
-            scoring = value.cost(policy, (), n, finished=True)
-            return Cost(tokens=n * room + scoring.tokens, calls=1 + scoring.calls, nodes=n * room)
-
         def wave(left: int | None) -> int:
             n = self.n - len(tree.root.children) if self.n is not None else _WAVE
             if left is not None:
                 n = min(n, left // room)
-                while n > 1 and cost(n).tokens > left:
+                while n > 1 and solutions_cost(policy, value, n).tokens > left:
                     n -= 1
             return max(1, n)
 
         def plan(tree: Tree) -> Work | StopReason | None:
             if self.n is not None and len(tree.root.children) >= self.n:
                 return StopReason.COMPLETED
-            return Work(ROOT, cost(wave(tree.meter.left("tokens"))))
+            return Work(ROOT, solutions_cost(policy, value, wave(tree.meter.left("tokens"))))
 
         async def perform(tree: Tree, issued: Issued) -> Outcome:
-            n = min(wave(issued.cost.tokens), issued.cost.nodes)
-            cap = min(room, issued.cost.tokens // n)
-            reply = await policy.complete(
-                tree.problem,
-                (),
-                n,
-                max_tokens=cap,
+            return await sample_solutions(
+                tree,
+                policy,
+                value,
+                min(wave(issued.cost.tokens), issued.cost.nodes),
+                grant=issued.cost,
                 seed=derive(tree.seed, ROOT, len(tree.root.children)),
                 temperature=self.temperature,
             )
-            usage = Usage(generated_tokens=reply.generated_tokens, prompt_tokens=reply.prompt_tokens, calls=1)
-            chains = [_within(chain, issued.cost.nodes // n) for chain in reply.chains]
-            rest = Cost(tokens=issued.cost.tokens - reply.generated_tokens, calls=issued.cost.calls - 1)
-            return await self._scored(tree, policy, value, chains, usage, rest)
 
         return await run_in_order(tree, plan, perform)
-
-    async def _scored(
-        self, tree: Tree, policy: Policy, value: Value, chains: list[Path], usage: Usage, rest: Cost
-    ) -> Outcome:
-        scores = await value.score(policy, tree.problem, chains, grant=rest, seed=tree.seed)
-
-        def events(tree: Tree) -> list[Event]:
-            made: list[Event] = []
-            shift = 0
-            for chain, score in zip(chains, scores.scores, strict=True):
-                made += add_chain(tree, ROOT, chain, value.settle(tree, score), shift=shift)
-                shift += len(chain)
-            return made
-
-        return Outcome(usage + scores.usage, events)
 
 
 _WAVE = 64
 """Samples of one request where `n` is None and no token budget says less."""
-
-
-def _within(chain: tuple[Step, ...], most: int) -> tuple[Step, ...]:
-    """The chain in at most `most` nodes: what is over joins the last one."""
-    if len(chain) <= most:
-        return chain
-    head, tail = chain[: most - 1], chain[most - 1 :]
-    last = tail[-1]
-    joined = Step(
-        "".join(step.text for step in tail),
-        tuple(token for step in tail for token in step.token_ids),
-        tuple(logprob for step in tail for logprob in step.logprobs),
-        last.finish,
-        last.certainty,
-        last.answer,
-        last.vote,
-    )
-    return (*head, joined)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +93,7 @@ class Greedy(BestOfN):
 
     name: ClassVar[str] = "greedy"
     default_value: ClassVar[str] = "none"
+    until_budget: ClassVar[Mapping[str, Any]] = {}
     temperature: ClassVar[float | None] = 0.0
     n: int | None = 1
     answer: RuleName = "majority"

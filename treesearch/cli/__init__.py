@@ -1,4 +1,4 @@
-"""The console command `search`: solve, resume, list, show, grade, doctor.
+"""The console command `search`: solve, resume, compare, list, show, grade, doctor.
 
 Contract: results go to standard output, everything about the way there to standard error; with `--json`
 standard output holds one JSON object and nothing else. Every failure is one line; exit codes are those of

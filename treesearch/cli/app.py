@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from tasks.errors import SearchError, unknown_name
-from treesearch.cli import doctor, grade, listing, show, solve
+from treesearch.cli import compare, doctor, grade, listing, show, solve
 from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import one_line, say, tell
 
@@ -63,6 +63,7 @@ app = typer.Typer(cls=_Commands, rich_markup_mode=None, pretty_exceptions_enable
 app.callback(invoke_without_command=True)(_overview)
 app.command("solve")(solve.solve)
 app.command("resume")(solve.resume)
+app.command("compare")(compare.compare)
 app.command("list")(listing.list_names)
 app.command("show")(show.show)
 app.command("grade", cls=grade.GradeCommand)(grade.grade)

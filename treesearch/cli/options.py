@@ -69,13 +69,25 @@ TaskName = Annotated[
 Data = Annotated[str | None, typer.Option("--data", help="Problem file. [default: the shipped problems]")]
 PolicyName = Annotated[
     str | None,
-    typer.Option("--policy", help="Model: embedded, a folder or a hub id. [default: embedded]"),
+    typer.Option(
+        "--policy", help="Model: embedded, a folder, a hub id, or a server's address. [default: embedded]"
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Which of a server's models. [default: its only one]"),
 ]
 EngineName = Annotated[
     str | None,
     typer.Option(
-        "--engine", help="What runs the model. [default: transformers]", autocompletion=complete_engine
+        "--engine",
+        help="What runs the model. [default: openai for an address, else transformers]",
+        autocompletion=complete_engine,
     ),
+]
+EngineArgs = Annotated[
+    str | None,
+    typer.Option("--engine-args", metavar="ARGS", help="Arguments of vLLM itself, in one string."),
 ]
 AlgorithmName = Annotated[
     str | None,

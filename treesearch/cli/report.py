@@ -84,6 +84,9 @@ def show_summary(summary: dict[str, Any]) -> None:
         f"tokens    {usage['generated_tokens']:,} generated, {usage['value_tokens']:,} for values, "
         f"{usage['prompt_tokens']:,} of prompts"
     )
+    if summary.get("n_cancelled"):
+        wrote = f"the engine wrote {summary['engine_tokens']:,} tokens in all"
+        say(f"cancelled {summary['n_cancelled']:,} requests in flight; {wrote}")
     say(f"calls     {usage['calls']:,} for {usage['nodes']:,} nodes")
     if summary["tokens_per_second"] is not None:
         say(f"speed     {summary['tokens_per_second']:,.0f} tokens/s in {summary['seconds']:,.1f} s")

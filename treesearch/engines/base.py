@@ -67,7 +67,11 @@ class Sample:
     `logprobs[i]` is the natural log-probability of `token_ids[i]` under the model at temperature 1, before
     top-p and top-k (at most 0). `certainty[i]` is the mean over the vocabulary of KL(uniform || p_i), the
     distribution that produced `token_ids[i]`, in nats (at least 0); empty unless asked for
-    (Kang et al. 2025, arXiv 2502.18581).
+    (Kang et al. 2025, arXiv 2502.18581). A server without log-probabilities leaves `logprobs` empty.
+
+    `prompt_tokens` are those that the back end billed for this sample, where its own count differs from the
+    number of prompt ids (servers that take text); None where it does not. Those of a request with several
+    samples are on the first.
     """
 
     token_ids: tuple[int, ...]
@@ -75,15 +79,25 @@ class Sample:
     logprobs: tuple[float, ...]
     finish: FinishReason
     certainty: tuple[float, ...] = ()
+    prompt_tokens: int | None = None
 
 
 @dataclass(kw_only=True)
 class EngineUsage:
-    """The engine's own count since it was opened, failed and cancelled requests included."""
+    """The engine's own count since it was opened, failed and cancelled requests included.
+
+    The others are those of engines that ask a server. `retries`: attempts made again. `failed_prompt_tokens`
+    and `failed_tokens`: what failed attempts cost as far as their replies show it; not part of the counts
+    above. `unmetered`: attempts of which the server did not show the cost in full.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
     generated_tokens: int = 0
+    retries: int = 0
+    failed_prompt_tokens: int = 0
+    failed_tokens: int = 0
+    unmetered: int = 0
 
 
 @runtime_checkable

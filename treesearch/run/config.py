@@ -15,10 +15,11 @@ import yaml
 
 from tasks.errors import UsageError, unknown_name
 from treesearch.budget import Budget
+from treesearch.engines.address import check_policy, choose_engine
 from treesearch.settings import build
 
 DEFAULT_TOKENS = 2_000
-_TEXT = ("question", "data", "value")
+_TEXT = ("question", "data", "value", "model", "engine_args")
 """Optional texts that are kept as written: in them, `none` is a word (a value source is called so)."""
 
 
@@ -26,8 +27,11 @@ _TEXT = ("question", "data", "value")
 class RunConfig:
     """What is searched, with which policy, algorithm and value, under which budget for each problem.
 
-    `value` None takes the algorithm's own default. `settings` are dotted overrides (`width`,
-    `policy.temperature`, `value.n`, `engine.max_sequences`). `limit` takes the first problems of the data.
+    `policy` is a model's folder, hub id or shipped name, or the address of a server; `model` names one of the
+    server's models. `engine` auto is `openai` for an address, else `transformers` (`resolve` writes down
+    which). `engine_args` are arguments in the engine's own words, for engines that have such. `value` None
+    takes the algorithm's own default. `settings` are dotted overrides (`width`, `policy.temperature`,
+    `value.n`, `engine.max_sequences`). `limit` takes the first problems of the data.
     `question` is searched in place of the task's data.
     """
 
@@ -35,7 +39,9 @@ class RunConfig:
     question: str | None = None
     data: str | None = None
     policy: str = "embedded"
-    engine: str = "transformers"
+    model: str | None = None
+    engine: str = "auto"
+    engine_args: str | None = None
     algorithm: str = "mcts"
     value: str | None = None
     budget_tokens: int | None = DEFAULT_TOKENS
@@ -54,6 +60,7 @@ class RunConfig:
                 raise UsageError(f"{name} must be at least 1, got {value}")
         if self.question is not None and self.data is not None:
             raise UsageError("a question and a data file were given; give one of them")
+        check_policy(self.policy)
         self.budget()
 
     def budget(self) -> Budget:
@@ -97,6 +104,7 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
     merged.pop("settings", None)
     texts = {name: merged.pop(name) for name in _TEXT if isinstance(merged.get(name), str)}
     config = replace(build(RunConfig, merged, what="run"), settings=settings, **texts)
+    config = replace(config, engine=choose_engine(config.engine, config.policy))
     origin = {name: "flag" if name in given else "file" if name in from_file else "default" for name in valid}
     return Resolved(config=config, origin=origin)
 
@@ -104,9 +112,9 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
 def from_json(stored: Mapping[str, Mapping[str, Any]]) -> Resolved:
     """Read back what `Resolved.to_json` wrote."""
     values = {name: entry["value"] for name, entry in stored.items()}
-    return Resolved(
-        config=RunConfig(**values), origin={name: str(entry["origin"]) for name, entry in stored.items()}
-    )
+    origin = {entry.name: "default" for entry in fields(RunConfig)}  # those of settings newer than the run
+    origin |= {name: str(entry["origin"]) for name, entry in stored.items()}
+    return Resolved(config=RunConfig(**values), origin=origin)
 
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:

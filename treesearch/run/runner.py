@@ -128,7 +128,9 @@ class Runner:
             error = f"{type(failure).__name__}: {failure}"
             reason = StopReason.ERROR
         seconds = time.perf_counter() - started
-        return result_row(problem, answer, grade, reason, tree.usage, seconds, error)
+        return result_row(
+            problem, answer, grade, reason, tree.usage, seconds, error, cancelled=tree.cancelled
+        )
 
     def _connect(self, tree: Tree) -> None:
         """Send the tree's records to the journal, and its tokens to the display."""
@@ -149,6 +151,8 @@ def result_row(
     usage: Usage,
     seconds: float,
     error: str,
+    *,
+    cancelled: int = 0,
 ) -> dict[str, Any]:
     """One line of `results.jsonl`."""
     return {
@@ -159,6 +163,7 @@ def result_row(
         "grader": grade.grader if grade else None,
         "stop_reason": reason.value if reason else None,
         "usage": asdict(usage),
+        "cancelled": cancelled,
         "seconds": round(seconds, 3),
         "error": error,
     }

@@ -8,7 +8,7 @@ and searches what the run directory does not hold yet, so it starts a run and ta
 writes to a terminal: `on_change` is called with the progress at least once a second.
 
 `seconds` of a summary is the wall time of the search, model loading aside, of all parts of the run; what a
-part spent since its last checkpoint (`CHECKPOINT_S`) is lost to a kill.
+part spent since its last checkpoint (`CHECKPOINT_S`) is lost to a kill. The same holds for `engine_tokens`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ from tasks.errors import DataError, MissingPrerequisiteError, UsageError, unknow
 from tasks.math import MathTask, prewarm, shutdown
 from treesearch.algorithms.base import Algorithm
 from treesearch.api import fit_policy, open_algorithm, open_task, open_value
-from treesearch.policies import EMBEDDED, open_policy, policy_config, resolve_model
+from treesearch.engines.address import is_url
+from treesearch.policies import (
+    EMBEDDED,
+    card_folder,
+    open_policy,
+    policy_config,
+    served_note,
+    settings_of_engine,
+)
 from treesearch.policy import Policy
 from treesearch.registry import names
 from treesearch.run.config import Resolved
@@ -39,7 +47,10 @@ from treesearch.values.base import Value
 
 CHECKPOINT_S = 10.0
 _GRADER_FAILS_WITHIN_S = 0.3
-_LOCAL = ("torch", "transformers", "safetensors", "tokenizers")
+_LOCAL = ("torch", "transformers", "safetensors", "tokenizers", "vllm")
+_EXTRAS = {"vllm": "vllm"}
+"""Extra of this package that an engine needs, where it is not `local`."""
+_TOKENIZER = "engine.tokenizer"
 OnChange = Callable[[Progress], None]
 
 
@@ -73,7 +84,7 @@ def prepare(resolved: Resolved) -> Plan:
 
     Raises `UsageError` for a wrong name or setting, `DataError` for problems that cannot be read.
     """
-    resolved = _anchored(resolved)
+    resolved = anchored(resolved)
     config = resolved.config
     settings = split_settings(config.settings)
     task = open_task(config.task)
@@ -81,7 +92,14 @@ def prepare(resolved: Resolved) -> Plan:
     value = open_value(config.value, algorithm, settings["value"])
     if config.engine not in names("engine"):
         raise unknown_name("engine", config.engine, names("engine"))
-    _, note = policy_config(resolve_model(config.policy), settings["policy"])
+    settings_of_engine(
+        config.policy,
+        config.engine,
+        settings["engine"],
+        model=config.model,
+        engine_args=config.engine_args,
+    )
+    _, note = policy_config(card_folder(config.policy, settings["engine"]), settings["policy"])
     return Plan(
         resolved=resolved,
         task=task,
@@ -93,13 +111,17 @@ def prepare(resolved: Resolved) -> Plan:
     )
 
 
-def _anchored(resolved: Resolved) -> Resolved:
+def anchored(resolved: Resolved) -> Resolved:
     """The configuration with local paths made absolute."""
     config = resolved.config
     if config.data is not None:
         config = replace(config, data=str(Path(config.data).expanduser().absolute()))
-    if config.policy != EMBEDDED and Path(config.policy).expanduser().is_dir():
+    if config.policy != EMBEDDED and not is_url(config.policy) and Path(config.policy).expanduser().is_dir():
         config = replace(config, policy=str(Path(config.policy).expanduser().absolute()))
+    tokenizer = config.settings.get(_TOKENIZER)
+    if tokenizer is not None and Path(str(tokenizer)).expanduser().is_dir():
+        anchored = {_TOKENIZER: str(Path(str(tokenizer)).expanduser().absolute())}
+        config = replace(config, settings={**config.settings, **anchored})
     return replace(resolved, config=config)
 
 
@@ -129,22 +151,27 @@ async def run_plan(plan: Plan, folder: Path, on_change: OnChange = _ignore) -> O
     """`run_problems` for a plan. Cancelling it leaves a run that can be taken up again."""
     if (folder / "run.json").exists():
         refuse_other(folder, make_header(plan.resolved, plan.problems, ""), model=False)
-    async with _open(plan) as policy:
-        header = make_header(plan.resolved, plan.problems, getattr(policy.engine, "model_hash", ""))
-        try:
-            store = RunStore.create(folder, header)
-        except OSError as error:
-            raise UsageError(
-                f"cannot write to {folder}: {error.strerror}; name another with --run"
-            ) from error
-        try:
-            return await _Search(plan, policy, store, on_change).run()
-        finally:
-            store.close()
+    async with open_plan(plan) as policy:
+        return await search_plan(plan, policy, folder, on_change)
+
+
+async def search_plan(plan: Plan, policy: Policy, folder: Path, on_change: OnChange = _ignore) -> Outcome:
+    """`run_plan` with an open policy, so that one engine serves several runs, one after another."""
+    policy = fit_policy(policy, plan.algorithm, plan.value)
+    plan = replace(plan, note=plan.note or served_note(policy.engine))
+    header = make_header(plan.resolved, plan.problems, getattr(policy.engine, "model_hash", ""))
+    try:
+        store = RunStore.create(folder, header)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; name another with --run") from error
+    try:
+        return await _Search(plan, policy, store, on_change).run()
+    finally:
+        store.close()
 
 
 @asynccontextmanager
-async def _open(plan: Plan) -> AsyncGenerator[Policy]:
+async def open_plan(plan: Plan) -> AsyncGenerator[Policy]:
     """The policy, with the grader's worker started meanwhile in a thread; both are closed at the end."""
     config = plan.resolved.config
     grades = isinstance(plan.task, MathTask) and any(problem.gold is not None for problem in plan.problems)
@@ -153,24 +180,25 @@ async def _open(plan: Plan) -> AsyncGenerator[Policy]:
         opened = await open_policy(
             config.policy,
             plan.task,
+            model=config.model,
             engine=config.engine,
+            engine_args=config.engine_args,
             settings=plan.settings["policy"],
             engine_settings=plan.settings["engine"],
         )
         try:
             await _check_grader(warm)
-            policy = fit_policy(opened.policy, plan.algorithm, plan.value)
-            policy.prompt_ids(
-                plan.problems[0]
-            )  # a format that the model cannot serve fails here, not per problem
-            yield policy
+            # A format that the model cannot serve fails here, not per problem.
+            opened.policy.prompt_ids(plan.problems[0])
+            yield opened.policy
         finally:
             await opened.policy.engine.close()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _LOCAL:
             raise
         raise MissingPrerequisiteError(
-            f"the engine {config.engine!r} needs {error.name}; run: pip install 'treesearch-toolkit[local]'"
+            f"the engine {config.engine!r} needs {error.name}; run: pip install "
+            f"'treesearch-toolkit[{_EXTRAS.get(config.engine, 'local')}]'"
         ) from error
     finally:
         await asyncio.gather(*warm, return_exceptions=True)
@@ -192,7 +220,9 @@ class _Search:
     def __init__(self, plan: Plan, policy: Policy, store: RunStore, on_change: OnChange) -> None:
         self._plan, self._policy, self._store, self._show = plan, policy, store, on_change
         self._before = store.finished()
-        self._seconds_before = float(read_summary(store.folder).get("seconds", 0.0))
+        summary = read_summary(store.folder)
+        self._seconds_before = float(summary.get("seconds", 0.0))
+        self._engine_before = int(summary.get("engine_tokens", 0)) - _written(policy)
         progress = Progress(total=len(plan.problems), budget_tokens=plan.resolved.config.budget_tokens)
         for row in self._before:
             progress.count(row)
@@ -235,9 +265,16 @@ class _Search:
             run=str(self._store.folder),
             oracle=self._plan.value.oracle(self._policy),
             note=self._plan.note,
+            engine_tokens=self._engine_before + _written(self._policy),
         )
         summary["finished"] = len(rows) == len(self._plan.problems)
         return Outcome(summary=summary, rows=rows)
+
+
+def _written(policy: Policy) -> int:
+    """Tokens that the engine wrote so far, those of failed attempts included."""
+    usage = policy.engine.usage
+    return usage.generated_tokens + usage.failed_tokens
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 USAGE = ("generated_tokens", "prompt_tokens", "value_tokens", "calls", "nodes")
 
 
-def wilson_interval(right: int, n: int, *, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson_interval(right: float, n: float, *, z: float = 1.959963984540054) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927), 95 % by default; (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
@@ -20,12 +20,20 @@ def wilson_interval(right: int, n: int, *, z: float = 1.959963984540054) -> tupl
 
 
 def summarise(
-    rows: Sequence[dict[str, Any]], *, seconds: float, run: str, oracle: bool, note: str = ""
+    rows: Sequence[dict[str, Any]],
+    *,
+    seconds: float,
+    run: str,
+    oracle: bool,
+    note: str = "",
+    engine_tokens: int = 0,
 ) -> dict[str, Any]:
     """The summary of a run's results.
 
     `accuracy` counts every problem, failed and ungradable ones as not right; it is None without a gold
     anywhere. `oracle` says that the search read the gold answers, so that accuracy is an upper bound.
+    `engine_tokens` is what the policy's engine wrote by its own count: it holds what is in no tree, of
+    requests that were cancelled, failed, or asked for again after a kill.
     """
     graded = [row for row in rows if row.get("verdict") != "ungradable_gold"]
     right = sum(row.get("verdict") == "correct" for row in graded)
@@ -40,7 +48,9 @@ def summarise(
         "n_correct": right,
         "n_errors": sum(bool(row.get("error")) for row in rows),
         "n_ungradable": sum(str(row.get("verdict", "")).startswith("ungradable") for row in rows),
+        "n_cancelled": sum(row.get("cancelled", 0) for row in rows),
         "usage": usage,
+        "engine_tokens": engine_tokens,
         "seconds": round(seconds, 3),
         "tokens_per_second": round(made / seconds, 1) if seconds > 0 else None,
         "run": run,
