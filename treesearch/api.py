@@ -115,7 +115,11 @@ async def asolve(
         tree = Tree(problem=problem, seed=seed, meter=Meter(budget=limits))
     else:
         tree.meter.budget = limits
-    reason = await chosen(tree, opened, source)
+    ready = await source.load(opened)
+    try:
+        reason = await chosen(tree, opened, ready)
+    finally:
+        await ready.close()
     answer = chosen.final_answer(tree)
     checkable = problem.gold is not None or opened_task.verifies_without_gold
     grade = await opened_task.agrade(problem, answer) if checkable else None

@@ -37,7 +37,7 @@ def policy_for(task: Task, engine: ScriptedEngine | None = None, **config: objec
 def score(
     value: Value, policy: Policy, problem: Problem, paths: list[Path], grant: Cost = PLENTY, seed: int = 0
 ) -> Scores:
-    return asyncio.run(value.score(policy, problem, paths, grant=grant, seed=seed))
+    return asyncio.run(value.score(policy, problem, paths, grant=grant, seed=seed, known=0))
 
 
 def step(

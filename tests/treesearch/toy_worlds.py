@@ -105,7 +105,7 @@ class KnownValue(Value):
         return Cost()
 
     async def score(
-        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int
+        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
     ) -> Scores:
         return Scores(tuple(Score(self.of("".join(step.text for step in path))) for path in paths), Usage())
 

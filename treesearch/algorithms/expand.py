@@ -55,7 +55,12 @@ async def propose_and_score(
     steps = distinct([chain[0] for chain in reply.chains])
     rest = Cost(tokens=grant.tokens - reply.generated_tokens, calls=grant.calls - 1)
     scores = await value.score(
-        policy, tree.problem, [(*path, step) for step in steps], grant=rest, seed=derive(seed, "value")
+        policy,
+        tree.problem,
+        [(*path, step) for step in steps],
+        grant=rest,
+        seed=derive(seed, "value"),
+        known=len(path),
     )
     usage = Usage(generated_tokens=reply.generated_tokens, prompt_tokens=reply.prompt_tokens, calls=1)
     return Children(tuple(steps), scores.scores, usage + scores.usage, _less(rest, scores.usage))

@@ -41,7 +41,7 @@ async def sample_solutions(
     usage = Usage(generated_tokens=reply.generated_tokens, prompt_tokens=reply.prompt_tokens, calls=1)
     chains = [_within(chain, grant.nodes // n) for chain in reply.chains]
     rest = Cost(tokens=grant.tokens - reply.generated_tokens, calls=grant.calls - 1)
-    scores = await value.score(policy, tree.problem, chains, grant=rest, seed=tree.seed)
+    scores = await value.score(policy, tree.problem, chains, grant=rest, seed=tree.seed, known=0)
     return Outcome(usage + scores.usage, lambda tree: _events(tree, chains, scores, value))
 
 

@@ -8,7 +8,7 @@ is what gets graded, else the whole text. GOLD is read alike; for a task that ve
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,8 +19,10 @@ from treesearch.cli.terminal import one_line, say, say_json
 
 if TYPE_CHECKING:
     from tasks.base import Answer, Grade, Problem, Task
+    from tasks.math.explain import Explanation, Reading
 
 _LONGEST = 200
+_MOST_PAIRS = 8
 
 
 class GradeCommand(TyperCommand):
@@ -78,13 +80,13 @@ def grade(
         reference = _read(opened, gold)
         problem = replace(opened.problem("graded by hand"), gold=reference.graded)
     _start_worker(opened, reference, given)
-    found, total_s = _timed(opened, problem, given.graded)
+    found, how, total_s = _timed(opened, problem, given.graded)
     if as_json:
-        say_json(_json(found, reference, given, explain=explain))
+        say_json(_json(found, how, reference, given) if explain else _verdict(found))
         return
     say(f"{found.verdict.value} (decided by {found.decided_by}, {found.seconds:.3f} s)")
     if explain:
-        _show(found, reference, given, total_s)
+        _show(found, how, reference, given, total_s)
 
 
 def _read(task: Task, text: str) -> _Reading:
@@ -114,57 +116,83 @@ def _needs_symbols(gold: str, answer: str) -> bool:
     expected, found = plain(gold), plain(answer)
     if exceeded(expected) is not None or exceeded(found) is not None:
         return False
-    open_pairs: list[tuple[str, str]] = []
 
-    def undecided(first: str, second: str) -> bool:
-        open_pairs.append((first, second))
-        return True
+    class Asked(exact.Judge):
+        """Notes whether anything stays open, and goes on as if it were equal."""
 
-    exact.compare(expected, found, undecided)
-    return bool(open_pairs)
+        opened = False
+
+        def undecided(self, gold: str, answer: str) -> bool:
+            del gold, answer
+            self.opened = True
+            return True
+
+    judge = Asked()
+    exact.compare(expected, found, judge)
+    return judge.opened
 
 
-def _timed(task: Task, problem: Problem, answer: str) -> tuple[Grade, float]:
-    from tasks.math import shutdown
+def _timed(task: Task, problem: Problem, answer: str) -> tuple[Grade, Explanation | None, float]:
+    """The grade, how it came about (for the mathematics task only), and the seconds of both."""
+    from tasks.math import MathTask, explain, shutdown
 
     started = time.perf_counter()
     try:
-        return task.grade(problem, answer), time.perf_counter() - started
+        if isinstance(task, MathTask):
+            how = explain(problem.gold, answer)
+            return how.grade, how, time.perf_counter() - started
+        return task.grade(problem, answer), None, time.perf_counter() - started
     finally:
         shutdown()
 
 
-def _json(found: Grade, reference: _Reading | None, given: _Reading, *, explain: bool) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "verdict": found.verdict.value,
-        "decided_by": found.decided_by,
-        "seconds": found.seconds,
+def _verdict(found: Grade) -> dict[str, Any]:
+    return {"verdict": found.verdict.value, "decided_by": found.decided_by, "seconds": found.seconds}
+
+
+def _json(
+    found: Grade, how: Explanation | None, reference: _Reading | None, given: _Reading
+) -> dict[str, Any]:
+    gold = None if reference is None else _reading_json(reference, how.gold if how else None)
+    return {
+        **_verdict(found),
+        "grader": found.grader,
+        "detail": found.detail,
+        "gold": gold,
+        "answer": _reading_json(given, how.answer if how else None),
+        "comparisons": [asdict(pair) for pair in how.comparisons] if how else [],
     }
-    if explain:
-        content |= {
-            "grader": found.grader,
-            "detail": found.detail,
-            "gold": None if reference is None else _reading_json(reference),
-            "answer": _reading_json(given),
-        }
-    return content
 
 
-def _reading_json(reading: _Reading) -> dict[str, Any]:
+def _reading_json(reading: _Reading, parse: Reading | None) -> dict[str, Any]:
     return {
         "graded": reading.graded,
         "extracted_by": None if reading.found is None or reading.found.fallback else reading.found.source,
         "canonical": reading.canonical,
+        "plain": parse.plain if parse else None,
+        "structure": parse.structure if parse else None,
+        "items": list(parse.items) if parse else [],
     }
 
 
-def _show(found: Grade, reference: _Reading | None, given: _Reading, total_s: float) -> None:
-    readings = {"gold": reference, "answer": given}
-    for name, reading in readings.items():
+def _show(
+    found: Grade, how: Explanation | None, reference: _Reading | None, given: _Reading, total_s: float
+) -> None:
+    parses = {"gold": how.gold, "answer": how.answer} if how else {}
+    for name, reading in {"gold": reference, "answer": given}.items():
         if reading is None:
             continue
         say(f"  {name:9} {one_line(reading.graded, _LONGEST)}  ({reading.explain()})")
         say(f"  {'canonical':9} {one_line(reading.canonical, _LONGEST)}")
+        parse = parses.get(name)
+        if parse is not None:
+            parts = one_line("; ".join(parse.items) or parse.plain, _LONGEST)
+            say(f"  {'read as':9} {parse.structure}: {parts}")
+    for pair in how.comparisons[-_MOST_PAIRS:] if how else ():
+        sign = {True: "=", False: "is not", None: "against"}[pair.equal]
+        forms = f", parsed as {' and '.join(pair.forms)}" if pair.forms else ""
+        line = f"{pair.answer} {sign} {pair.gold} ({pair.decided_by}{forms})"
+        say(f"  {'compared':9} {one_line(line, _LONGEST)}")
     say(
         f"  {'decided':9} {found.decided_by}{f': {one_line(found.detail, _LONGEST)}' if found.detail else ''}"
     )

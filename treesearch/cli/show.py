@@ -39,7 +39,7 @@ def show(
 
 
 def _show_results(overview: Overview, *, as_json: bool) -> None:
-    from treesearch.run.session import read_summary
+    from treesearch.run.summary import read_summary
 
     config = overview.header.resolved.config
     if as_json:

@@ -72,7 +72,8 @@ def resume(
 
     from treesearch.run.extend import extend, parse_limits
     from treesearch.run.overview import find_run, read_overview
-    from treesearch.run.session import prepare, read_summary
+    from treesearch.run.session import prepare
+    from treesearch.run.summary import read_summary
 
     folder = find_run(run)
     given = {

@@ -15,7 +15,7 @@ from typing import Any
 from treesearch.comparison.config import CompareConfig
 from treesearch.comparison.methods import Method
 from treesearch.run.config import Resolved
-from treesearch.run.session import read_summary
+from treesearch.run.summary import read_summary
 
 RUNS = "runs"
 _SET = ("algorithm", "value", "budget_tokens", "seed")

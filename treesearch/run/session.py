@@ -14,7 +14,6 @@ part spent since its last checkpoint (`CHECKPOINT_S`) is lost to a kill. The sam
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -41,7 +40,7 @@ from treesearch.registry import names
 from treesearch.run.config import Resolved
 from treesearch.run.runner import Progress, Runner
 from treesearch.run.store import RunStore, fold_trees, make_header, refuse_other
-from treesearch.run.summary import summarise
+from treesearch.run.summary import read_summary, summarise
 from treesearch.settings import split_settings
 from treesearch.values.base import Value
 
@@ -158,16 +157,27 @@ async def run_plan(plan: Plan, folder: Path, on_change: OnChange = _ignore) -> O
 async def search_plan(plan: Plan, policy: Policy, folder: Path, on_change: OnChange = _ignore) -> Outcome:
     """`run_plan` with an open policy, so that one engine serves several runs, one after another."""
     policy = fit_policy(policy, plan.algorithm, plan.value)
-    plan = replace(plan, note=plan.note or served_note(policy.engine))
-    header = make_header(plan.resolved, plan.problems, getattr(policy.engine, "model_hash", ""))
+    value = await plan.value.load(policy)
     try:
-        store = RunStore.create(folder, header)
+        plan = replace(plan, value=value, note=plan.note or served_note(policy.engine))
+        store = _create_store(plan, policy, folder)
+        try:
+            return await _Search(plan, policy, store, on_change).run()
+        finally:
+            store.close()
+    finally:
+        await value.close()
+
+
+def _create_store(plan: Plan, policy: Policy, folder: Path) -> RunStore:
+    """The run directory, new or gone on with."""
+    model_hash = getattr(policy.engine, "model_hash", "")
+    try:
+        return RunStore.create(
+            folder, make_header(plan.resolved, plan.problems, model_hash, plan.value.model_hash)
+        )
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}; name another with --run") from error
-    try:
-        return await _Search(plan, policy, store, on_change).run()
-    finally:
-        store.close()
 
 
 @asynccontextmanager
@@ -275,17 +285,3 @@ def _written(policy: Policy) -> int:
     """Tokens that the engine wrote so far, those of failed attempts included."""
     usage = policy.engine.usage
     return usage.generated_tokens + usage.failed_tokens
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """`summary.json` of a run, empty if there is none yet; `DataError` if it is damaged."""
-    path = folder / "summary.json"
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: must hold a JSON object")
-    return dict[str, Any](found)

@@ -44,6 +44,8 @@ class Header:
     n_problems: int
     model_hash: str
     versions: dict[str, str]
+    value_hash: str | None = None
+    """Of the value source's own weights, empty where it has none; None where it is not open yet."""
 
     def to_json(self) -> dict[str, Any]:
         """The content of `run.json`."""
@@ -53,12 +55,15 @@ class Header:
             "problems_hash": self.problems_hash,
             "n_problems": self.n_problems,
             "model_hash": self.model_hash,
+            "value_hash": self.value_hash,
             "versions": self.versions,
         }
 
 
-def make_header(resolved: Resolved, problems: Sequence[Problem], model_hash: str) -> Header:
-    """The header of a new run."""
+def make_header(
+    resolved: Resolved, problems: Sequence[Problem], model_hash: str, value_hash: str | None = None
+) -> Header:
+    """The header of a new run; without `value_hash` it is good for comparing only."""
     content = json.dumps([asdict(problem) for problem in problems], sort_keys=True)
     versions = {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
     return Header(
@@ -67,6 +72,7 @@ def make_header(resolved: Resolved, problems: Sequence[Problem], model_hash: str
         n_problems=len(problems),
         model_hash=model_hash,
         versions={name: found for name, found in versions.items() if found},
+        value_hash=value_hash,
     )
 
 
@@ -145,6 +151,8 @@ def refuse_other(folder: Path, header: Header, *, model: bool = True) -> None:
         found.append("the problems are not the same")
     if model and old.model_hash != header.model_hash:
         found.append("the model's weights are not the same")
+    if model and header.value_hash is not None and (old.value_hash or "") != header.value_hash:
+        found.append("the weights of the value source's model are not the same")
     if found:
         raise UsageError(f"{folder} holds another run: {'; '.join(found)}; name another directory with --run")
 
@@ -164,6 +172,7 @@ def read_header(folder: Path) -> Header:
             n_problems=content["n_problems"],
             model_hash=content["model_hash"],
             versions=content["versions"],
+            value_hash=content.get("value_hash"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged ({type(error).__name__}: {error})") from error

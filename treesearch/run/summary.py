@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from tasks.errors import DataError
 
 USAGE = ("generated_tokens", "prompt_tokens", "value_tokens", "calls", "nodes")
 
@@ -56,3 +60,17 @@ def summarise(
         "run": run,
         "note": note,
     }
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """`summary.json` of a run, empty if there is none yet; `DataError` if it is damaged."""
+    path = folder / "summary.json"
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: must hold a JSON object")
+    return dict[str, Any](found)

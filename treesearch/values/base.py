@@ -1,5 +1,8 @@
 """The value seam: scores paths of steps.
 
+A value is a frozen dataclass of settings. `load` gives the value that scores: itself, unless a model has to
+be loaded for it, and then one that holds the model; `close` lets go of what `load` took.
+
 Contract: `score` gets paths (tuples of steps from the root) of one problem and returns one `Score` each, in
 order. It is a function of problem, path and seed: it does not see the tree, so that scoring runs beside
 other work and a score can be cached; what depends on the whole tree (a vote among roll-outs) is decided by
@@ -73,9 +76,26 @@ class Value(ABC):
 
     @abstractmethod
     async def score(
-        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int
+        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
     ) -> Scores:
-        """Score `paths` within `grant`; a path that the grant does not cover gets the value None."""
+        """Score `paths` within `grant`; a path that the grant does not cover gets the value None.
+
+        The first `known` steps of every path are in the tree already: reading them again is no new work, and
+        their tokens count as those of a prompt.
+        """
+
+    @property
+    def model_hash(self) -> str:
+        """Hash of the weights that scores come from; empty where there are none of its own."""
+        return ""
+
+    async def load(self, policy: Policy) -> Value:
+        """The value ready to score for `policy`; a failure to load is an error here. Default: itself."""
+        del policy
+        return self
+
+    async def close(self) -> None:  # noqa: B027 - most values have nothing to let go of
+        """Let go of what `load` took. Default: nothing."""
 
     def gate(self, policy: Policy) -> float | None:
         """The value of a finished path that proves it right, so that a search may stop; None if none does."""

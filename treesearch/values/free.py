@@ -33,10 +33,10 @@ class _FreeValue(_StepsValue):
     """Scores each path by itself, at once."""
 
     async def score(
-        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int
+        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
     ) -> Scores:
         """Score every path from its steps."""
-        del grant, seed
+        del grant, seed, known
         return Scores(tuple(Score(self.value_of(policy, problem, path)) for path in paths), Usage())
 
     def value_of(self, policy: Policy, problem: Problem, path: Path) -> float | None:
@@ -108,10 +108,10 @@ class Verifier(_StepsValue):
         return 1.0
 
     async def score(
-        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int
+        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
     ) -> Scores:
         """1, 0 or `open` for every path."""
-        del grant, seed
+        del grant, seed, known
         return Scores(tuple([Score(await self._check(policy, problem, path)) for path in paths]), Usage())
 
     async def _check(self, policy: Policy, problem: Problem, path: Path) -> float:

@@ -65,9 +65,10 @@ class RollOutValue(Value):
         return Cost(tokens=n * self.n * policy.room(path, whole=True), calls=n)
 
     async def score(
-        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int
+        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
     ) -> Scores:
         """Complete every path that is not finished; the grant is shared out evenly among these."""
+        del known
         open_paths = [i for i, path in enumerate(paths) if not is_finished(path)][: grant.calls]
         share = grant.tokens // len(open_paths) if open_paths else 0
         jobs = [self._complete(policy, problem, paths[i], share, derive(seed, i)) for i in open_paths]
