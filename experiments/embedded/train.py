@@ -27,6 +27,7 @@ import torch.nn.functional as functional
 import yaml
 from build_tokenizer import build
 from data import IGNORE, Batch, Stream
+from muon import Muon
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -52,9 +53,7 @@ class Trainer:
         matrices = [n for n, p in self.master.items() if p.ndim == 2 and "embed" not in n]
         rest = [n for n in self.master if n not in matrices]
         decay = train["weight_decay"]
-        self.muon = torch.optim.Muon(
-            [self.master[n] for n in matrices], lr=train["muon_lr"], weight_decay=decay
-        )
+        self.muon = Muon([self.master[n] for n in matrices], lr=train["muon_lr"], weight_decay=decay)
         self.adam = torch.optim.AdamW(
             [self.master[n] for n in rest], lr=train["adam_lr"], betas=(0.9, 0.95), weight_decay=0.0
         )
