@@ -6,9 +6,20 @@ It does not judge reasoning, and it cannot know whether a question asked for a p
 """
 
 from tasks.math.canonical import canonical
+from tasks.math.explain import Explanation, explain
 from tasks.math.extract import extract
 from tasks.math.grade import GRADER, grade
 from tasks.math.task import MathTask
 from tasks.math.worker import prewarm, shutdown
 
-__all__ = ["GRADER", "MathTask", "canonical", "extract", "grade", "prewarm", "shutdown"]
+__all__ = [
+    "GRADER",
+    "Explanation",
+    "MathTask",
+    "canonical",
+    "explain",
+    "extract",
+    "grade",
+    "prewarm",
+    "shutdown",
+]

@@ -5,7 +5,7 @@ cap it is a digest. Equal keys are accepted as equal by `tasks.math.grade`; uneq
 symbolic equality (`2\sqrt{3}` against `\sqrt{12}`) is left to the worker.
 
 Numbers become exact rationals (`0.5`, `1/2` and `\frac{1}{2}` are `1/2`), the variable of an assignment
-(`x = 5`) is dropped, and lists and sets are sorted.
+(`x = 5`) is dropped unless a list has several, and lists and sets are sorted.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from functools import lru_cache
 from tasks.math.latex import plain
 from tasks.math.limits import MAX_CHARS, MAX_NESTING
 from tasks.math.numerals import parse_base, parse_number
-from tasks.math.shape import Kind, assignment, read_shape
+from tasks.math.shape import Kind, assignment, read_shape, variables
 
 _MAX_DEPTH = 8
+_BETWEEN_WORDS = str.maketrans("", "", " -'")
 _SET_BRACKETS = {Kind.LIST: ("", ""), Kind.SET: (r"\{", r"\}"), Kind.UNION: ("", "")}
 
 
@@ -59,6 +60,13 @@ def _structured(text: str, depth: int) -> str:
         only = shape.items[0]
         return key(only, depth + 1) if only != text else _words(text)
     keys = [key(item, depth + 1) for item in shape.items]
+    if len(variables(shape.items)) > 1:  # `x=1,y=2` is not `x=2,y=1`
+        names = [assignment(item)[0] for item in shape.items]
+        keys = [f"{name}={value}" if name else value for name, value in zip(names, keys, strict=True)]
+    if shape.kind is Kind.MATRIX:
+        width = len(keys) // shape.rows
+        rows = ("&".join(keys[start : start + width]) for start in range(0, len(keys), width))
+        return r"\begin{pmatrix}" + r"\\".join(rows) + r"\end{pmatrix}"
     if shape.ordered:
         return shape.brackets[0] + ",".join(keys) + shape.brackets[-1]
     opening, closing = _SET_BRACKETS[shape.kind]
@@ -68,6 +76,5 @@ def _structured(text: str, depth: int) -> str:
 
 def _words(text: str) -> str:
     """Words of three letters and more, and `no`, are compared without case; `x` and `AB` keep theirs."""
-    return (
-        text.lower() if (len(text) >= 3 or text.lower() == "no") and text.replace(" ", "").isalpha() else text
-    )
+    letters = text.translate(_BETWEEN_WORDS)
+    return text.lower() if (len(text) >= 3 or text.lower() == "no") and letters.isalpha() else text

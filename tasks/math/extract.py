@@ -4,7 +4,8 @@ Contract: `extract(solution)` never raises and takes time linear in the text. Ru
 
   `boxed`   the last closed `\boxed{...}`, `\fbox{...}` or `\boxed 5`;
   `hash`    the last `#### x` (GSM8K), unless the line is a heading such as `#### Step 2: add`;
-  `phrase`  the last "the answer is x", "answer: x", or a line `A: x`, up to the end of the sentence;
+  `phrase`  the last "the answer is x", "answer: x", or a line `A: x`, up to the end of the sentence; of a
+            sentence such as "Verna received $7.00 in change", its only number;
   `last_number`  the last number of the text: a guess, marked `fallback`.
 
 A box that is never closed was cut off by the length limit and does not count. An answer that is longer than
@@ -32,6 +33,8 @@ _PHRASE = re.compile(
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|,?\s(?:because|since|so|which|as)\b")
 _NUMBER = re.compile(r"(?:(?<![\w)}.])-\s?)?\$?(\d[\d,]*(?:\.\d+)?(?:/\d+)?|\.\d+)")
 _NUMBER_WINDOW = 512
+_SENTENCE = re.compile(r"[A-Za-z][A-Za-z'’]*,? [A-Za-z0-9$€£.,%'’() -]{0,300}")
+_HEDGES = re.compile(r"\b(?:not?|or|and|than|least|most|between|if|never|neither|base)\b", re.IGNORECASE)
 _MATH_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 
 
@@ -96,7 +99,15 @@ def _phrase(solution: str) -> str | None:
             end = line.find(closing, len(opening))
             return line[len(opening) : end].strip() if end > 0 else _tidy(line)
     sentence_end = _SENTENCE_END.search(line)
-    return _tidy(line[: sentence_end.start()] if sentence_end else line)
+    return _only_number(_tidy(line[: sentence_end.start()] if sentence_end else line))
+
+
+def _only_number(text: str) -> str:
+    """The number of a sentence that has one and does not hedge it; any other text as it is."""
+    if not _SENTENCE.fullmatch(text) or _HEDGES.search(text):
+        return text
+    numbers = [match.group() for match in _NUMBER.finditer(text)]
+    return numbers[0].rstrip(",") if len(numbers) == 1 else text
 
 
 def _first_text(solution: str, position: int) -> int:

@@ -19,6 +19,7 @@ The version `GRADER` is stored with every label; it changes when any verdict can
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from fractions import Fraction
 
 from tasks.base import Grade, Verdict
@@ -28,8 +29,22 @@ from tasks.math.limits import MAX_CHARS, exceeded
 from tasks.math.numerals import parse_number
 from tasks.math.worker import Outcome
 
-GRADER = "math/1"
+GRADER = "math/2"
 MAX_PROSE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One pair of parts that a comparison looked at. `equal` is None if it stayed open.
+
+    `decided_by` is `exact`, or what `Grade.decided_by` says of the worker; `forms` are its two parses.
+    """
+
+    gold: str
+    answer: str
+    equal: bool | None
+    decided_by: str
+    forms: tuple[str, ...] = ()
 
 
 class _Open(Exception):
@@ -42,13 +57,20 @@ class _Open(Exception):
 
 def grade(gold: str | None, answer: str | None) -> Grade:
     """Compare `answer` with `gold`; see the module docstring for the verdicts."""
+    return traced(gold, answer)[0]
+
+
+def traced(gold: str | None, answer: str | None) -> tuple[Grade, list[Compared]]:
+    """As `grade`, with the pairs of parts that were compared, in order; none if a cap or no text decided."""
     started = time.perf_counter()
-    verdict, decided_by, detail = _judge(gold, answer)
+    comparison = _Comparison()
+    verdict, decided_by, detail = _judge(gold, answer, comparison)
     seconds = time.perf_counter() - started
-    return Grade(verdict=verdict, decided_by=decided_by, grader=GRADER, seconds=seconds, detail=detail)
+    found = Grade(verdict=verdict, decided_by=decided_by, grader=GRADER, seconds=seconds, detail=detail)
+    return found, comparison.pairs
 
 
-def _judge(gold: str | None, answer: str | None) -> tuple[Verdict, str, str]:
+def _judge(gold: str | None, answer: str | None, comparison: _Comparison) -> tuple[Verdict, str, str]:
     if gold is None or not gold.strip():
         return Verdict.UNGRADABLE_GOLD, "missing", "the problem has no reference answer"
     if answer is None or not answer.strip():
@@ -61,36 +83,46 @@ def _judge(gold: str | None, answer: str | None) -> tuple[Verdict, str, str]:
     if not expected:
         return Verdict.UNGRADABLE_GOLD, "unreadable", gold[:MAX_PROSE]
     if expected == given:
+        comparison.note(expected, given, True)
         return Verdict.CORRECT, "exact", ""
     for text, verdict in ((expected, Verdict.UNGRADABLE_GOLD), (given, Verdict.UNGRADABLE_ANSWER)):
         cap = exceeded(text)
         if cap is not None:
             return verdict, f"cap:{cap}", text[:MAX_PROSE]
-    comparison = _Comparison()
     try:
-        equal = exact.compare(expected, given, comparison.undecided)
+        equal = exact.compare(expected, given, comparison)
     except _Open as ended:
         return ended.verdict, ended.decided_by, ended.detail
     return (Verdict.CORRECT if equal else Verdict.INCORRECT), comparison.decided_by, ""
 
 
-class _Comparison:
+class _Comparison(exact.Judge):
     """The symbolic part of one grading call: all its questions to the worker share one time limit."""
 
     def __init__(self) -> None:
         self.decided_by = "exact"
+        self.pairs: list[Compared] = []
         self._left_s = worker.TIMEOUT_S
+
+    def note(self, gold: str, answer: str, equal: bool) -> None:
+        """Keep a pair that `exact` decided."""
+        self.pairs.append(Compared(gold=gold, answer=answer, equal=equal, decided_by="exact"))
 
     def undecided(self, gold: str, answer: str) -> bool:
         """Ask the worker about one pair of elements."""
         self.decided_by = "symbolic"
         if self._left_s <= 0:
             raise _Open(Verdict.UNGRADABLE_ANSWER, "timeout", f"no time left for {answer[:MAX_PROSE]}")
-        reply = worker.compare(gold, answer, tolerance=_tolerance(gold), timeout_s=self._left_s)
+        spelled = _spelled(gold), _spelled(answer)
+        reply = worker.compare(*spelled, tolerance=_tolerance(gold), timeout_s=self._left_s)
         self._left_s -= reply.seconds
         outcome, detail = reply.outcome, reply.detail
-        if outcome in (Outcome.EQUAL, Outcome.DIFFERENT):
-            return outcome is Outcome.EQUAL
+        equal = outcome is Outcome.EQUAL if outcome in (Outcome.EQUAL, Outcome.DIFFERENT) else None
+        decided_by = outcome.value if equal is None else "symbolic"
+        pair = Compared(gold=gold, answer=answer, equal=equal, decided_by=decided_by, forms=reply.forms)
+        self.pairs.append(pair)
+        if equal is not None:
+            return equal
         if outcome is Outcome.GOLD_UNREADABLE:
             raise _Open(Verdict.UNGRADABLE_GOLD, "unreadable", detail)
         if outcome is Outcome.ANSWER_UNREADABLE and _is_prose(answer):
@@ -103,6 +135,12 @@ def _tolerance(gold: str) -> str | None:
     number = parse_number(gold)
     tolerance: Fraction | None = number.tolerance if number else None
     return None if tolerance is None else str(tolerance)
+
+
+def _spelled(text: str) -> str:
+    """What the worker reads: the value alone of a number with a unit or a scale (`3 million`)."""
+    number = parse_number(text)
+    return text if number is None else str(number.value)
 
 
 def _is_prose(text: str) -> bool:

@@ -2,13 +2,14 @@ r"""One plain spelling for the many ways in which LaTeX writes the same answer.
 
 Contract: `plain(text)` is pure, never raises, and takes time linear in `text` but for a number of fractions
 that is capped; callers keep it below `limits.MAX_CHARS`. It removes wrappers (`$`, `\boxed`, `\left`,
-`\text`), spacing, currency, percent and degree signs, units and thousands separators, and brings fractions
-and roots to braces.
+`\text`, colours, quotes), spacing, currency, percent and degree signs, units and thousands separators, gives
+names such as `pi` and `sqrt` their backslash, and brings fractions and roots to braces.
 
 Conventions that decide verdicts, because a grader does not see the question:
   * a percent sign is a unit: `50\%` reads as 50, and therefore not as 1/2;
   * a degree sign is a unit, except inside trigonometric functions, where it becomes pi/180;
-  * a unit after a number is dropped, whatever the unit: converting units is not done here.
+  * a unit after a number is dropped, whatever the unit: converting units is not done here;
+  * of `A \approx B`, A is the answer, unless A is only a variable.
 It does not evaluate or reorder anything: that is the business of `numerals` and of the worker.
 """
 
@@ -20,25 +21,41 @@ _UNICODE = str.maketrans(
     {
         "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "∕": "/",
         "π": r"\pi ", "θ": r"\theta ", "∞": r"\infty ", "°": r"^\circ ", "≤": r"\le ", "≥": r"\ge ",
-        "≠": r"\ne ",
+        "≠": r"\ne ", "≈": r"\approx ", "“": '"', "”": '"',
         "√": r"\sqrt ", "±": r"\pm ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "…": r"\ldots ",
         "⋯": r"\ldots ",
         "²": "^2", "³": "^3", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "€": "", "£": "", "¥": "",
     }
 )  # fmt: skip
-_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
+_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ('"', '"'), ("`", "`"))
+_BEFORE_UNWRAPPING: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])"), r"\\sqrt{\1}"),
+    (re.compile(r"\\(?:text)?color\s*\{[^{}]*\}"), ""),
+    (re.compile(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<!\\)\\(?=\d)"), ""),
+)
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
 _TEXT_NAMES = (
     r"(?:text(?:bf|it|rm|sf|tt|normal|up)?|mbox|hbox|math(?:rm|bf|it|sf|tt|normal)|operatorname|bold|rm)"
 )
 _NOT_UNITS = (
-    r"(?!\s*(?:or|and|not|if|base|mod|else|more|less|i|j|e|am|pm|a\.m|p\.m"
+    r"(?!\s*(?:or|and|not|if|base|mod|else|more|less|i|j|e|[aApP]\.?[mM]"
     r"|dozen|hundred|thousand|million|billion|trillion)\b)"
 )
 _UNIT = re.compile(
-    r"(?<=[\d}).])[\s,~\\]*\\" + _TEXT_NAMES + r"\s*\{" + _NOT_UNITS + r"\s*[A-Za-z][A-Za-z .,/'-]*\}"
+    r"(?:(?<=[\d}).])|(?<=\\pi))[\s,~\\]*\\"
+    + _TEXT_NAMES
+    + r"\s*\{"
+    + _NOT_UNITS
+    + r"\s*[A-Za-z][A-Za-z .,/'-]*\}"
     r"(?:\^\{?\\?\w{1,5}\}?)?[\s.]*\Z"
+)
+_PLAIN_UNIT = re.compile(
+    r"(?:(?<=\})|(?<=\\pi)) ?(?:square |sq\.? |cubic )?"
+    r"(?:cm|mm|km|kg|ft|in|mi|mph|inch(?:es)?|feet|foot|yards?|miles?|(?:centi|milli|kilo)?met(?:er|re)s?"
+    r"|units?|degrees|radians|dollars|cents|seconds|minutes|hours|percent)(?:\^\{?[23]\}?)?\Z"
 )
 _UNIT_ROMAN = re.compile(r"\\mathrm\{\w\}")
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?!,\d)")
@@ -46,6 +63,8 @@ _SPACED_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\(?:text|mathrm)\{\s*[CF]\s*\}|[CF]\b)?|\\degree\b")
 _TOO_MANY_ARGUMENTS = 256
+_ABOUT = re.compile(r"\A(?:approximately|about|roughly|exactly|approx\.?|~)\s+(?=[-\d\\.])", re.IGNORECASE)
+_BARE_VARIABLE = re.compile(r"[A-Za-z](?:_\w|_\{\w+\})?|\\[a-z]+")
 
 _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\!\s*"), ""),
@@ -67,15 +86,29 @@ _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\(?:emptyset|varnothing)(?![A-Za-z])"), r"\\emptyset "),
     (re.compile(r"\\lbrace(?![A-Za-z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![A-Za-z])"), r"\\}"),
+    (re.compile(r"\\langle(?![A-Za-z])"), "("),
+    (re.compile(r"\\rangle(?![A-Za-z])"), ")"),
     (re.compile(r"\\l?vert(?![A-Za-z])|\\rvert(?![A-Za-z])"), "|"),
-    (re.compile(r"\{([bpB]|small)matrix\}"), "{pmatrix}"),
+    (re.compile(r"\{(?:[bpB]|small)?matrix\}"), "{pmatrix}"),
+    (re.compile(r"\\begin\{array\}\s*\{[^{}]*\}"), r"\\begin{pmatrix}"),
+    (re.compile(r"\\end\{array\}"), r"\\end{pmatrix}"),
     (re.compile(r"\\?%|\\\$|\$|\\(?:euro|pounds)(?![A-Za-z])"), ""),
     (re.compile(r"(?<!\\)\\[()\[\]]"), ""),
     (re.compile(r"\\" + _TEXT_NAMES + r"\s*\{([^{}]*)\}"), r" \1 "),
     (re.compile(r"\\" + _TEXT_NAMES + r"\s*\{([^{}]*)\}"), r" \1 "),
     (re.compile(r"\*\*"), "^"),
+    (
+        re.compile(
+            r"(?<![A-Za-z\\])(pi|theta|alpha|beta|sqrt|(?:arc)?(?:sin|cos|tan)|cot|csc|sec(?=\()|log|ln|exp)"
+            r"(?![A-Za-z])"
+        ),
+        r"\\\1 ",
+    ),
+    (re.compile(r"(?<![A-Za-z\\])infinity(?![A-Za-z])", re.IGNORECASE), r"\\infty "),
+    (re.compile(r"\\pi ?(?=\()"), r"\\pi\\cdot "),
     (re.compile(r"\+\s*\\infty"), r"\\infty"),
 )
+_REPEATING = re.compile(r"(?<![\d.])(\d{0,64})\.(\d{0,64})\\(?:overline|bar|dot)(?:\{(\d{1,64})\}|(\d))")
 _SPACES = re.compile(r"\s+")
 _NEEDLESS_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")
 _SINGLE_SCRIPT = re.compile(r"([\^_])\{([A-Za-z0-9])\}")
@@ -85,7 +118,9 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 
 def plain(text: str) -> str:
     r"""The plain spelling of an answer: `plain(r"$\dfrac 12\text{ cm}^2$") == r"\frac{1}{2}"`."""
-    text = _unwrap(text.translate(_UNICODE).strip())
+    for pattern, replacement in _BEFORE_UNWRAPPING:
+        text = pattern.sub(replacement, text)
+    text = _without_approximation(_unwrap(text.translate(_UNICODE).strip()))
     for pattern, replacement in _SUBSTITUTIONS[:3]:
         text = pattern.sub(replacement, text)
     text = _without_degree(text)
@@ -95,7 +130,8 @@ def plain(text: str) -> str:
     for pattern, replacement in _SUBSTITUTIONS[3:]:
         text = pattern.sub(replacement, text)
     text = _SPACES.sub(" ", text).strip().lstrip("=: ").rstrip(".,;: ").removesuffix("\\\\").strip()
-    text = _without_thousands(text)
+    text = _REPEATING.sub(_repeating, text)
+    text = _without_thousands(_PLAIN_UNIT.sub("", text))
     text = _NEEDLESS_SPACE.sub("", _braced_arguments(text))
     return _SINGLE_SCRIPT.sub(r"\1\2", text)
 
@@ -134,9 +170,32 @@ def _unwrap(text: str) -> str:
         box = _BOX.match(text)
         if box is not None and closing_brace(text, box.end() - 1) == len(text) - 1:
             text = text[box.end() : -1].strip()
+        if text.startswith("{") and closing_brace(text, 0) == len(text) - 1:
+            text = text[1:-1].strip()
         if text == before:
             break
     return text
+
+
+def _without_approximation(text: str) -> str:
+    r"""`A` of `A \approx B`, `x=B` of `x \approx B`, and `B` of `\approx B` and of `about B`."""
+    text = _ABOUT.sub("", text)
+    head, sign, tail = text.partition(r"\approx")
+    if not sign:
+        return text
+    tail = tail.partition(r"\approx")[0]
+    head = head.strip()
+    if not head:
+        return tail.strip()
+    return f"{head}={tail.strip()}" if _BARE_VARIABLE.fullmatch(head) else head
+
+
+def _repeating(match: re.Match[str]) -> str:
+    r"""The fraction that `0.1\overline{6}` is."""
+    whole, start, period = match[1], match[2], match[3] or match[4]
+    nines = 10 ** len(period) - 1
+    numerator = int(whole + start or "0") * nines + int(period)
+    return f"\\frac{{{numerator}}}{{{nines * 10 ** len(start)}}}"
 
 
 def _without_degree(text: str) -> str:
@@ -185,8 +244,8 @@ def _argument(text: str, position: int) -> tuple[str, int]:
         closing = closing_brace(text, position)
         return ("", position) if closing is None else (text[position + 1 : closing].strip(), closing + 1)
     if text[position] == "(":
-        closing = text.find(")", position)
-        return ("", position) if closing < 0 else (text[position : closing + 1], closing + 1)
+        closing = _closing_parenthesis(text, position)
+        return ("", position) if closing is None else (text[position : closing + 1], closing + 1)
     command = _COMMAND.match(text, position)
     if command is None:
         return (text[position], position + 1) if text[position].isalnum() else ("", position)
@@ -197,3 +256,12 @@ def _argument(text: str, position: int) -> tuple[str, int]:
             break
         end = closing + 1
     return text[position:end], end
+
+
+def _closing_parenthesis(text: str, start: int) -> int | None:
+    depth = 0
+    for index in range(start, len(text)):
+        depth += (text[index] == "(") - (text[index] == ")")
+        if depth == 0:
+            return index
+    return None

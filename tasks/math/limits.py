@@ -17,10 +17,17 @@ MAX_CHARS = 4096
 MAX_NESTING = 64
 MAX_DIGIT_RUN = 256
 MAX_DIGITS = 2048
-MAX_OPERATORS = 1024
-MAX_COMMANDS = 256
+MAX_OPERATORS = 256
+MAX_COMMANDS = 128
+MAX_RELATIONS = 32
+MAX_BARS = 16
+MAX_CELLS = 100
+"""Entries of matrices."""
+MAX_FUNCTIONS = 4
+"""Functions or roots directly inside each other: `\\ln(\\ln(x))` has two."""
 MAX_EXPONENT = 10_000
-"""Largest number allowed as a power; towers such as `9^{9^{9}}` are evaluated up to here and no further."""
+"""Largest number allowed as a power; towers such as `9^{9^{9}}` are evaluated up to here and no further.
+Powers of powers are multiplied."""
 MAX_FACTORIAL = 10_000
 MAX_BINOMIAL = 10_000
 MAX_RANGE = 100_000
@@ -28,7 +35,14 @@ MAX_RANGE = 100_000
 
 _DIGIT_RUN = re.compile(r"\d+")
 _OPERATORS = re.compile(r"[-+*/^=<>!]")
+_RELATION = re.compile(r"[<>=]|\\[lgn]e(?![A-Za-z])")
+_FUNCTION = r"\\(?:sqrt(?:\[\w+\])?|(?:arc)?(?:sin|cos|tan)|cot|sec|csc|ln|log|exp|Gamma)"
+_NESTED_FUNCTIONS = re.compile(
+    rf"(?:{_FUNCTION}(?:[_^](?:\w|\{{-?\w+\}}))?[({{\s]{{1,4}}){{{MAX_FUNCTIONS + 1}}}"
+)
+_NUMBER_IN_BRACKETS = re.compile(r"\((\d+)\)")
 _POWER = re.compile(r"(?:\^|\*\*)")
+_GROUP_POWER = re.compile(r"(?:\^|\*\*)(?:\{(\d{1,9})\}|(\d))")
 _EXPONENT = re.compile(r"[\s{(]*(-?\d+)\s*")
 _FACTORIAL = re.compile(r"(\d+)[\s)}]*(?:!|\\\w*factorial)")
 _FACTORIAL_CHAIN = re.compile(r"\d[\s)}]*!(?:[\s)}]*!){2,}")
@@ -53,12 +67,20 @@ def exceeded(text: str) -> str | None:
         return "operators"
     if text.count("\\") > MAX_COMMANDS:
         return "commands"
-    return _oversized_value(text)
+    if len(_RELATION.findall(text)) > MAX_RELATIONS:
+        return "relations"
+    if text.count("|") > MAX_BARS:
+        return "bars"
+    if "matrix}" in text and text.count("&") + text.count(r"\\") >= MAX_CELLS:
+        return "cells"
+    if _NESTED_FUNCTIONS.search(text):
+        return "functions"
+    return _oversized_value(_NUMBER_IN_BRACKETS.sub(r"\1", text))
 
 
 def _oversized_value(text: str) -> str | None:
     """Name of the operation whose result would be huge, judged from the literals it is applied to."""
-    if _largest_power(text) > MAX_EXPONENT:
+    if _largest_power(text) > MAX_EXPONENT or _power_of_powers(text) > MAX_EXPONENT:
         return "power"
     if any(int(n) > MAX_FACTORIAL for n in _FACTORIAL.findall(text)) or _FACTORIAL_CHAIN.search(text):
         return "factorial"
@@ -95,6 +117,22 @@ def _largest_power(text: str) -> int:
             value = _clipped_power(value, tail_value)
         largest, tail_value, tail_start = max(largest, value), value, match.start()
     return largest
+
+
+def _power_of_powers(text: str) -> int:
+    """Largest product of literal exponents around each other: 15 for `((x+1)^3+y)^{5}`."""
+    inside = [1]
+    for index, char in enumerate(text):
+        if char in _OPENERS:
+            inside.append(1)
+        elif char in _CLOSERS and len(inside) > 1:
+            product = inside.pop()
+            if match := _GROUP_POWER.match(text, index + 1):
+                product *= max(1, int(match[1] or match[2]))
+            inside[-1] = max(inside[-1], product)
+        elif char == "^" and (match := _GROUP_POWER.match(text, index)) and text[index - 1] not in _CLOSERS:
+            inside[-1] = max(inside[-1], int(match[1] or match[2]))
+    return inside[0]
 
 
 def _clipped_power(base: int, exponent: int) -> int:

@@ -27,6 +27,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks.errors import MissingPrerequisiteError
 
@@ -52,11 +53,16 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """Outcome of a comparison, an explanation, and the seconds it took, without any wait for a worker."""
+    """Outcome of a comparison, an explanation, and the seconds it took, without any wait for a worker.
+
+    `forms` are the two expressions as they were parsed, cut to a few hundred characters; empty if nothing
+    was compared.
+    """
 
     outcome: Outcome
     detail: str = ""
     seconds: float = 0.0
+    forms: tuple[str, ...] = ()
 
 
 class Worker:
@@ -103,13 +109,15 @@ class Worker:
         """One comparison; on `TIMEOUT` and `CRASHED` the worker may be gone (`alive`)."""
         started = time.monotonic()
         request = {"gold": gold, "answer": answer, "tolerance": tolerance, "timeout_s": timeout_s}
-        message: dict[str, str] | None = None
+        message: dict[str, Any] | None = None
         with contextlib.suppress(BrokenPipeError):  # a worker that died is told apart from a hung one below
             self._send(json.dumps(request).encode() + b"\n")
             message = self._receive(timeout_s + GRACE_S)
         seconds = time.monotonic() - started
         if message is not None:
-            return Reply(outcome=Outcome(message["status"]), detail=message["detail"], seconds=seconds)
+            forms = tuple(message.get("forms", ()))
+            outcome = Outcome(message["status"])
+            return Reply(outcome=outcome, detail=message["detail"], seconds=seconds, forms=forms)
         hung = seconds >= timeout_s
         self.close()
         if hung:
@@ -133,7 +141,7 @@ class Worker:
         pipe.write(line)
         pipe.flush()
 
-    def _receive(self, timeout_s: float) -> dict[str, str] | None:
+    def _receive(self, timeout_s: float) -> dict[str, Any] | None:
         """Next reply line, None at the deadline or at the end of the stream."""
         pipe = self._process.stdout
         if pipe is None or pipe.closed:
@@ -153,6 +161,7 @@ class WorkerPool:
     """Up to `size` workers, started when wanted, lent to one thread each; a dead one is replaced."""
 
     def __init__(self, size: int = MAX_WORKERS) -> None:
+        self._size = size
         self._slots = threading.Semaphore(size)
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
@@ -171,14 +180,16 @@ class WorkerPool:
             finally:
                 self._give_back(worker)
 
-    def prewarm(self) -> None:
-        """Start one worker and wait until it is ready."""
-        with self._slots:
-            worker = self._take()
-            try:
+    def prewarm(self, workers: int = 1) -> None:
+        """Have `workers` of them ready, no more than the size of the pool; they start side by side."""
+        with contextlib.ExitStack() as taken:
+            started: list[Worker] = []
+            for _ in range(min(workers, self._size)):
+                taken.enter_context(self._slots)
+                started.append(self._take())
+                taken.callback(self._give_back, started[-1])
+            for worker in started:
                 worker.wait_ready()
-            finally:
-                self._give_back(worker)
 
     def close(self) -> None:
         """Kill the idle workers; the pool can be used again afterwards."""
@@ -218,9 +229,12 @@ def compare(gold: str, answer: str, *, tolerance: str | None = None, timeout_s: 
     return _pool.compare(gold, answer, tolerance, timeout_s)
 
 
-def prewarm() -> None:
-    """Start a worker of the shared pool and wait for it, so that no graded call has to."""
-    _pool.prewarm()
+def prewarm(workers: int = 1) -> None:
+    """Have `workers` of the shared pool ready, so that no graded call has to wait for one to start.
+
+    One is enough for a single thread. The pool has `MAX_WORKERS`; more than those are not started.
+    """
+    _pool.prewarm(workers)
 
 
 def shutdown() -> None:

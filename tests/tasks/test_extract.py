@@ -37,6 +37,11 @@ from tasks.math.limits import MAX_CHARS
         (r"The answer is \(x = 2\).", "x = 2", "phrase"),
         ("Answer:\n\n7", "7", "phrase"),
         ("2 + 2 = 4\nA: 4", "4", "phrase"),
+        ("**Answer:** Verna received $7.00 in change.", "$7.00", "phrase"),
+        ("The answer is a total of 1,250 apples.", "1,250", "phrase"),
+        ("The answer is at least 5.", "at least 5", "phrase"),
+        ("The answer is either 4 or 6.", "either 4 or 6", "phrase"),
+        ("The answer is Tuesday.", "Tuesday", "phrase"),
     ],
 )
 def test_a_marked_answer_is_found(solution: str, text: str, source: str) -> None:

@@ -152,7 +152,7 @@ def test_a_broken_formula_is_ungradable_and_not_incorrect() -> None:
 
 def test_a_grade_carries_the_version_and_the_seconds() -> None:
     result = grade("5", "5")
-    assert result.grader == GRADER == "math/1"
+    assert result.grader == GRADER == "math/2"
     assert 0 <= result.seconds < 1
 
 
@@ -173,6 +173,13 @@ HOSTILE = [
     "1" * 1_000_000,
     "x" * 4000,
     "1e999999999",
+    "(((x+y)^{99})^{99})^{99}",
+    "(65)^{(65)^{(65)}}",
+    r"\ln(\ln(\ln(\ln(\ln(\ln(x))))))",
+    r"\begin{pmatrix}" + r"1&2&x\\" * 60 + r"\end{pmatrix}",
+    "|" * 60 + "1" + "|" * 60,
+    "<".join(f"x_{n}" for n in range(90)),
+    "__import__('os').system('true')",
     "+".join(f"x_{{{n}}}" for n in range(400)),
     ",".join("xy"[n % 2] + "^2" for n in range(200)),
     "\ud800\x00",
@@ -189,7 +196,7 @@ def test_a_hostile_answer_is_refused_within_the_bound(gold: str, answer: str) ->
 
 
 def test_many_slow_elements_share_one_time_limit() -> None:
-    slow = r"\prod_{n=1}^{9999}(x+n)"
+    slow = r"\int_{9}^{\infty}\sqrt{\sin x+x^5}dx"
     started = time.perf_counter()
     result = grade("(x, y, z)", f"({slow}, {slow}, {slow})")
     assert time.perf_counter() - started <= 2.5
