@@ -32,6 +32,11 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "self-certainty": "treesearch.values.free:SelfCertainty",
         "rollout": "treesearch.values.rollout:RollOutValue",
         "verifier": "treesearch.values.free:Verifier",
+        "prm": "prm.values.reward_model:PRMValue",
+        "judge": "prm.values.judge:Judge",
+        "ensemble": "prm.values.ensemble:EnsembleValue",
+        "answer-confidence": "prm.values.confidence:AnswerConfidence",
+        "self-reward": "prm.values.self_reward:SelfReward",
     },
     "task": {
         "math": "tasks.math:MathTask",
@@ -42,6 +47,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "openai": "treesearch.engines.openai:open_engine",
         "vllm": "treesearch.engines.vllm:open_engine",
         "scripted": "treesearch.engines.scripted:open_engine",
+        "steered": "prm.steering.engine:open_engine",
     },
 }
 GROUPS: Mapping[str, str] = {kind: f"treesearch.{kind}s" for kind in TABLES}

@@ -532,7 +532,17 @@ def test_grade_says_the_verdict_and_exits_0_whatever_it_is(
 
 def test_grade_explains_what_it_read_and_what_decided(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = search(capsys, "grade", "--explain", "x = 1/2", "#### 0.5")
-    for part in ("correct", "found by hash", "canonical", "1/2", "read as", "compared", "exact", "math/2", "time"):
+    for part in (
+        "correct",
+        "found by hash",
+        "canonical",
+        "1/2",
+        "read as",
+        "compared",
+        "exact",
+        "math/2",
+        "time",
+    ):
         assert part in out
     words = ["grade", "--explain", "--json", "2\\sqrt{3}", "\\boxed{\\sqrt{12}}"]
     found = json.loads(search(capsys, *words)[1])

@@ -49,10 +49,27 @@ def open_openai(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return Served(HttpClient(server.url), served, tokenizer=CharTokenizer())
 
 
+def open_steered(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    pytest.importorskip("transformers")
+    from tiny_models import write_llama
+
+    from prm.steering.engine import SteeredEngine
+    from prm.steering.options import SteeringOptions
+    from treesearch.engines.hf_load import load
+
+    folder = str(write_llama(tmp_path_factory.mktemp("llama")))
+    options = SteeringOptions(device="cpu", threads=1, max_sequences=16)
+    loaded = load(folder, device="cpu", dtype="auto")
+    return SteeredEngine(
+        *loaded, lambda ids: [each[-1] % 7 / 7 for each in ids], options=options, source=folder
+    )
+
+
 ENGINES: dict[str, Callable[[pytest.TempPathFactory], Engine]] = {
     "transformers": open_transformers,
     "scripted": open_scripted,
     "openai": open_openai,
+    "steered": open_steered,
 }
 PARAMS = SamplingParams(max_tokens=12, seed=3)
 

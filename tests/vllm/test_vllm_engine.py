@@ -79,8 +79,8 @@ def test_certainty_is_that_of_the_transformers_engine_and_changes_no_sample(engi
         got = ask(engine, prompt, 1, replace(params, certainty=True))[0]
         wanted = ask(reference, prompt, 1, replace(params, certainty=True))[0]
         assert (got.token_ids, got.finish) == (wanted.token_ids, wanted.finish)
-        # A mean over the whole vocabulary of log-probabilities down to -40: vLLM's arithmetic on a CPU without
-        # AVX-512 was seen up to 0.03 off where the sampled tokens' own log-probabilities agreed.
+        # A mean of log-probabilities down to -40: vLLM on a CPU without AVX-512 was seen up to 0.03 off
+        # where the sampled tokens' own log-probabilities agreed.
         np.testing.assert_allclose(got.certainty, wanted.certainty, rtol=5e-3)
         np.testing.assert_allclose(got.logprobs, wanted.logprobs, atol=TOLERANCE)
     drawn = replace(DRAWN, stop=("\n",))

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -19,16 +20,36 @@ from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import one_line, say, tell
 
 _DISTRIBUTION = "treesearch-toolkit"
+GROUPS = {"prm": "prm.cli:app"}
+"""Groups of commands of the packages that build on this one, as ``module:object``."""
 
 
-class _Commands(TyperGroup):
+class Commands(TyperGroup):
     """A group that names the nearest command for a mistyped one, in whatever release of typer."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """See `TyperGroup`."""
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            raise unknown_name("command", args[0], self.commands)
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            raise unknown_name("command", args[0], known)
         return super().resolve_command(ctx, args)
+
+
+class _Search(Commands):
+    """The commands of this package, and the groups of the others by name, imported when asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """See `TyperGroup`."""
+        return [*super().list_commands(ctx), *GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """See `TyperGroup`."""
+        if cmd_name not in GROUPS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = GROUPS[cmd_name].partition(":")
+        group = get_command(getattr(import_module(module), name))
+        group.name = cmd_name
+        return group
 
 
 def package_version() -> str:
@@ -59,7 +80,7 @@ def _overview(
         say(ctx.get_help())
 
 
-app = typer.Typer(cls=_Commands, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(cls=_Search, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.callback(invoke_without_command=True)(_overview)
 app.command("solve")(solve.solve)
 app.command("resume")(solve.resume)

@@ -34,6 +34,10 @@ class HFTokenizer:
         """The begin-of-text token, None where the tokenizer has none."""
         return self._tokenizer.bos_token_id
 
+    def vocabulary(self) -> dict[str, int]:
+        """Every token's id."""
+        return dict(self._tokenizer.get_vocab())
+
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids of `text`; `special` adds what the model expects at the front of a text."""
         return list(self._tokenizer.encode(text, add_special_tokens=special))

@@ -1,0 +1,78 @@
+"""Held-out steps with exact labels, for `search prm eval --bench steps`.
+
+    python experiments/embedded-prm/truth.py --run RUN --out FILE
+
+RUN is a run of `self-consistency` over the held-out problems that ship with the package. Labels:
+
+- countdown: 1 where the target can still be reached from the numbers left (the solver knows), else 0.
+- maths: 1 for every step before the first wrong one (the generator's checker knows; it judges the answer line
+  too), 0 for that one; the steps behind it are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prm.labels.trees import run_trees
+from tasks.base import Problem, Task
+from tasks.countdown import parse_step, solvable
+from tasks.generator import constants_of, generate, wrong_step
+from treesearch.tree import Tree
+
+
+def labels(task: Task, problem: Problem, steps: Sequence[str]) -> list[float | None]:
+    if problem.task == "countdown":
+        found = list(countdown_labels(task, problem, steps))
+    else:
+        found = math_labels(problem, steps)
+    return [*found, *[None] * (len(steps) - len(found))]
+
+
+def countdown_labels(task: Task, problem: Problem, steps: Sequence[str]) -> Iterator[float]:
+    texts, alive = [step.strip() for step in steps], True
+    for index, text in enumerate(texts):
+        move = parse_step(text)
+        alive = alive and move is not None and task.check_steps(problem, texts[: index + 1]) is None
+        alive = alive and solvable(move.left_over, problem.meta["target"])  # type: ignore[union-attr]
+        yield float(alive)
+
+
+def math_labels(problem: Problem, steps: Sequence[str]) -> list[float]:
+    worked = generate(int(problem.id.rpartition("-")[2]), split="test")
+    if worked.question != problem.question:
+        raise SystemExit(
+            f"{problem.id} is not the held-out problem of that number; make RUN of the shipped ones"
+        )
+    wrong = wrong_step(
+        steps, question=problem.question, gold=problem.gold, constants=constants_of(worked.kind)
+    )
+    return [1.0] * len(steps) if wrong is None else [*[1.0] * wrong, 0.0]
+
+
+def solutions(tree: Tree) -> Iterator[list[str]]:
+    for leaf in tree.leaves():
+        if leaf.finished:
+            yield [step.text for step in tree.path(leaf.id) if step.text.strip()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    found = run_trees(args.run)
+    rows: list[dict[str, Any]] = []
+    for tree in found.trees:
+        for steps in solutions(tree):
+            row = {"id": tree.problem.id, "prompt": tree.problem.question, "completions": steps}
+            rows.append(row | {"labels": labels(found.plan.task, tree.problem, steps)})
+    args.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    print(f"{len(rows)} solutions of {len(found.trees)} problems in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

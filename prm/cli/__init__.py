@@ -1,0 +1,28 @@
+"""The commands of this package, `search prm ...`: options in, one report out. `treesearch.cli` finds them."""
+
+from __future__ import annotations
+
+import typer
+
+from prm.cli import eval as evaluation
+from prm.cli import label, score, train
+from treesearch.cli.app import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+
+@app.callback()
+def _overview() -> None:
+    """Label steps, train, use and evaluate process-reward and Q-value models."""
+
+
+app.command("label")(label.label)
+app.command("train")(train.train)
+app.command("score")(score.score)
+app.command("eval")(evaluation.evaluate)

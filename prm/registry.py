@@ -1,0 +1,167 @@
+"""Process-reward models by name: a checkpoint, however it was published, as a `StepScorer`.
+
+    scorer = open_scorer("Qwen/Qwen2.5-Math-PRM-7B", {"device": "cuda"})
+    scores = await scorer.score("What is 1 + 1?", ["1 + 1 is 2."])
+
+Contract: a name is ``embedded`` (the model that ships with the package), a folder that this toolkit's trainer
+wrote, or a published family's checkpoint, a folder or hub id. For the latter the convention is `family`, else
+it is told by the checkpoint's name or an architecture that only one family has; nothing is guessed. Settings
+are those of `ScorerSettings`; an unknown one names the nearest. Model libraries are imported when a model is
+opened, not before.
+
+It does not choose thresholds or aggregates: the convention names the usual ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from prm.checkpoint import Card, is_checkpoint, read_card
+from prm.conventions import Convention, LogRatio, Verdict, detect, find
+from prm.scoring.base import StepScorer
+from prm.scoring.options import ScoringOptions
+from tasks.errors import MissingPrerequisiteError, UsageError, unknown_name
+from treesearch.settings import build
+
+EMBEDDED = "embedded"
+BACKENDS = ("transformers", "vllm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerSettings(ScoringOptions):
+    """Settings of `open_scorer`; the others are those of `ScoringOptions`.
+
+    `family`: name of a convention, empty to tell by the checkpoint. `backend`: transformers or vllm, for the
+    model and, where text is generated, for the engine. `engine_args`: vLLM's own arguments. `combine`: how
+    members of an ensemble become one score, mean, worst or uncertain; `uncertainty`: lambda of the last.
+    `reference`: the other model of a log-ratio. `beta`: its scale, 0 for the family's own.
+    `samples`: verdicts a step of a generative judge. `max_tokens`: most tokens of one verdict.
+    `temperature` and `seed` are those of its samples.
+    """
+
+    family: str = ""
+    backend: str = "transformers"
+    engine_args: str = ""
+    combine: str = "mean"
+    uncertainty: float = 0.5
+    reference: str = ""
+    beta: float = 0.0
+    samples: int = 1
+    max_tokens: int = 2048
+    temperature: float = 0.6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.backend not in BACKENDS:
+            raise unknown_name("back end of scoring", self.backend, BACKENDS)
+        for name in ("samples", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("beta", "temperature", "uncertainty"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+    @property
+    def options(self) -> ScoringOptions:
+        """The settings of the back end alone."""
+        return ScoringOptions(**{each.name: getattr(self, each.name) for each in fields(ScoringOptions)})
+
+
+def embedded_folder() -> Path:
+    """Folder of the process-reward model that ships with the package."""
+    return Path(str(resources.files("prm") / "models" / "embedded"))
+
+
+def open_scorer(name: str, settings: Mapping[str, Any] | None = None) -> StepScorer:
+    """The model behind a name; see the module.
+
+    Raises `UsageError` for a wrong setting or a checkpoint that does not fit its family,
+    `MissingPrerequisiteError` for a model or package that is not there.
+    """
+    given = build(ScorerSettings, settings or {}, what="prm")
+    folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
+    if name == EMBEDDED and not is_checkpoint(folder):
+        raise MissingPrerequisiteError(
+            f"no model ships at {str(folder)!r} with this installation; train one with `search prm train`, "
+            "or give a folder or hub id"
+        )
+    if is_checkpoint(folder):
+        return _open_own(folder, read_card(folder), given)
+    convention = find(given.family) if given.family else detect(name, _config(folder))
+    return _open_published(name, convention, given)
+
+
+def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:
+    if settings.family and settings.family != card.convention:
+        raise UsageError(
+            f"{str(folder)!r} follows the convention {card.convention!r}, family={settings.family} was asked "
+            "for; leave family out"
+        )
+    convention = find(card.convention)
+    if card.head.kind == "implicit":
+        return _open_implicit(str(folder), convention, settings, reference=card.reference or "", card=card)
+    if settings.backend == "vllm":
+        from prm.scoring.vllm_open import open_own as open_own_on_vllm
+
+        return open_own_on_vllm(folder, card, convention, settings)
+    from prm.scoring.open import open_own
+
+    return open_own(
+        folder,
+        card,
+        convention,
+        options=settings.options,
+        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by Reading
+        uncertainty=settings.uncertainty,
+    )
+
+
+def _open_published(name: str, convention: Convention, settings: ScorerSettings) -> StepScorer:
+    if isinstance(convention.readout, LogRatio):
+        return _open_implicit(name, convention, settings, reference="", card=None)
+    if isinstance(convention.readout, Verdict):
+        return _open_judge(name, convention, settings)
+    if settings.backend == "vllm":
+        from prm.scoring.vllm_open import open_published as open_published_on_vllm
+
+        return open_published_on_vllm(name, convention, settings)
+    from prm.scoring.open import open_published
+
+    return open_published(
+        name,
+        convention,
+        options=settings.options,
+        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by Reading
+        uncertainty=settings.uncertainty,
+    )
+
+
+def _open_implicit(
+    name: str, convention: Convention, settings: ScorerSettings, *, reference: str, card: Card | None
+) -> StepScorer:
+    from prm.scoring.implicit import open_implicit
+
+    return open_implicit(name, convention, settings, reference=settings.reference or reference, card=card)
+
+
+def _open_judge(name: str, convention: Convention, settings: ScorerSettings) -> StepScorer:
+    from prm.scoring.generative import open_judge
+
+    return open_judge(name, convention, settings)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The config of a folder; empty for a hub id, of which the name must say enough."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON ({error})") from error

@@ -1,0 +1,108 @@
+"""Scoring a file of solutions: JSON lines in, the same lines with scores out.
+
+Contract: `score_file` reads rows `id`, `prompt`, `completions` (the steps). To `out` it appends, in order of
+the input, `id`, `prompt`, `completions`, `scores` (one a step), `aggregates` (every one that is finite) and
+`tokens`. Labels are carried over, so that `search prm eval --bench steps --scores` reads the result. A file
+that is there is gone on with: rows that it holds already are not scored again, and one that does not begin as
+the input does is refused. What a kill leaves is a prefix of the whole result.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prm.aggregates import aggregate, applicable
+from prm.evaluation.rows import Row, read_rows
+from prm.evaluation.scoring import CONCURRENCY, score_all
+from prm.scoring.base import StepScorer, StepScores
+from tasks.errors import DataError, UsageError
+
+_BATCH = 256
+"""Solutions scored before what is there is written."""
+_CARRIED = ("labels", "counts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSummary:
+    """How many solutions and steps the file holds, how many were scored now, and the tokens read for them."""
+
+    n_solutions: int
+    n_steps: int
+    n_new: int
+    tokens: int
+
+
+async def score_file(
+    scorer: StepScorer,
+    data: Path,
+    out: Path,
+    *,
+    concurrency: int = CONCURRENCY,
+    on_done: Callable[[int], None] = lambda _: None,
+) -> FileSummary:
+    """Score every solution of `data` into `out`; `on_done` gets the number of those scored now.
+
+    Raises `DataError` with file and line for a broken row, `UsageError` for an `out` of other rows.
+    """
+    rows = list(read_rows(data))
+    if not rows:
+        raise DataError(f"{data}: no record in the file")
+    wanted = [(row.text("prompt"), row.texts("completions")) for row in rows]
+    ids = [row.name("id") for row in rows]
+    done = _done(out, list(zip(ids, wanted, strict=True)))
+    tokens = 0
+    for start in range(done, len(rows), _BATCH):
+        part = slice(start, start + _BATCH)
+        found = await score_all(
+            scorer,
+            wanted[part],
+            concurrency=concurrency,
+            on_done=lambda count, start=start: on_done(start - done + count),
+        )
+        tokens += sum(scores.tokens for scores in found)
+        _append(out, [_line(row, scores) for row, scores in zip(rows[part], found, strict=True)])
+    steps = sum(len(texts) for _, texts in wanted)
+    return FileSummary(n_solutions=len(rows), n_steps=steps, n_new=len(rows) - done, tokens=tokens)
+
+
+def _done(out: Path, wanted: Sequence[tuple[str, tuple[str, Sequence[str]]]]) -> int:
+    """How many rows `out` holds; a torn last line is cut off."""
+    if not out.exists():
+        return 0
+    content = out.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        out.write_bytes(whole)
+    if not whole:
+        return 0
+    count = 0
+    for count, (row, (name, (question, steps))) in enumerate(zip(read_rows(out), wanted, strict=False), 1):
+        if (row.name("id"), row.text("prompt"), row.texts("completions")) != (name, question, tuple(steps)):
+            raise UsageError(f"{out}:{row.line} is not row {count} of the data; name another file with --out")
+    if whole.count(b"\n") > len(wanted):
+        raise UsageError(f"{out} holds more rows than the data; name another file with --out")
+    return count
+
+
+def _line(row: Row, scores: StepScores) -> dict[str, Any]:
+    made = {"id": row.name("id"), "prompt": row.text("prompt"), "completions": list(row.texts("completions"))}
+    made |= {key: row.content[key] for key in _CARRIED if key in row.content}
+    numbers = {how.value: aggregate(scores.scores, how) for how in applicable([scores.scores])}
+    return made | {
+        "scores": list(scores.scores),
+        "aggregates": {name: value for name, value in numbers.items() if math.isfinite(value)},
+        "tokens": scores.tokens,
+    }
+
+
+def _append(out: Path, lines: Sequence[dict[str, Any]]) -> None:
+    try:
+        with out.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}; name another file with --out") from error

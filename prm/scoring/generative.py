@@ -1,0 +1,203 @@
+"""Step scores from a model that writes about steps: GenPRM, ThinkPRM.
+
+Contract: that of `prm.scoring.base`, over any `Engine`. For each step the model writes `samples` analyses,
+each up to its stop; behind each the verdict's place is put, and the score of the sample is
+p(positive) / (p(positive) + p(negative)) of the two words there, the mean log-prob of a word of several
+tokens. The score of the step is the mean of its samples. What was asked before (the same question and steps)
+is remembered, `_KEPT` steps of it, so that a path that grows asks for its new step alone; the seed of a step
+follows from its text, so that a repeated score is the same.
+
+`tokens` are those of prompts and analyses of this request, and of the verdicts' prompts. The convention's
+module names sources and deviations; nothing that the model writes is run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from prm.conventions.base import Convention, Verdict
+from prm.conventions.templates import Judged
+from prm.scoring.base import StepScores
+from tasks.errors import UsageError
+from treesearch.engines.base import Engine, EngineError, Sample, SamplingParams
+from treesearch.seeds import derive
+
+if TYPE_CHECKING:
+    from prm.registry import ScorerSettings
+
+_KEPT = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions:
+    """How verdicts are sampled. `max_tokens` is the most of one analysis; `temperature` 0 is greedy."""
+
+    samples: int = 1
+    max_tokens: int = 2048
+    temperature: float = 0.6
+    top_p: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What was found about one step: the answer that later steps see, and a score a sample."""
+
+    answer: str
+    scores: tuple[float, ...]
+
+
+class GenerativeScorer:
+    """`StepScorer` over an engine; see the module. `owned` engines are closed with it."""
+
+    name = "generative"
+
+    def __init__(
+        self,
+        engine: Engine,
+        convention: Convention,
+        *,
+        options: JudgeOptions | None = None,
+        owned: bool = True,
+    ) -> None:
+        if not isinstance(convention.template, Judged) or not isinstance(convention.readout, Verdict):
+            raise UsageError(f"convention {convention.name!r} is not that of a generative judge")
+        if engine.tokenizer.chat([{"role": "user", "content": "?"}]) is None:
+            raise UsageError(
+                f"{engine.model!r} has no chat template, which a generative judge is asked through"
+            )
+        self.convention = convention
+        self.options = options or JudgeOptions()
+        self._engine, self._owned = engine, owned
+        self._template, self._readout = convention.template, convention.readout
+        self._known: OrderedDict[tuple[str, ...], _Judgement] = OrderedDict()
+
+    async def score(self, question: str, steps: Sequence[str]) -> StepScores:
+        """Score each step of a solution; `UsageError` for no steps, `EngineError` where the model fails."""
+        if not steps:
+            raise UsageError("no steps to score: give at least one")
+        cleaned = [self.convention.splitter.clean(step) for step in steps]
+        keys = [(question, *cleaned[: number + 1]) for number in range(len(cleaned))]
+        spent = [0]
+        if self._template.later:  # later steps see the earlier answers
+            found = list[_Judgement]()
+            for key in keys:
+                found.append(await self._judge(key, found, spent))
+        else:
+            found = await asyncio.gather(*(self._judge(key, (), spent) for key in keys))
+        scores = tuple(sum(each.scores) / len(each.scores) for each in found)
+        members = tuple(each.scores for each in found) if self.options.samples > 1 else ()
+        return StepScores(scores, spent[0], members)
+
+    async def close(self) -> None:
+        """Free the engine."""
+        if self._owned:
+            await self._engine.close()
+
+    async def _judge(
+        self, key: tuple[str, ...], earlier: Sequence[_Judgement], spent: list[int]
+    ) -> _Judgement:
+        """The judgement of the last step of `key`, a question and its steps."""
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        tokenizer = self._engine.tokenizer
+        prompt = tokenizer.chat(self._messages(key, earlier))
+        if prompt is None:
+            raise EngineError("the model's chat template is gone")
+        opening = self._template.opening.replace("{n}", str(len(key) - 1))
+        prompt = [*prompt, *tokenizer.encode(opening)]
+        params = SamplingParams(
+            max_tokens=self.options.max_tokens,
+            temperature=self.options.temperature,
+            top_p=self.options.top_p,
+            stop=self._template.stop,
+            seed=derive(self.options.seed, "judge", *key),
+        )
+        samples = await self._engine.sample(prompt, self.options.samples, params)
+        spent[0] += len(prompt) + sum(len(sample.token_ids) for sample in samples)
+        texts = [self._cut(sample) for sample in samples]
+        scores = await asyncio.gather(*(self._verdict(prompt, text, spent) for text in texts))
+        judgement = _Judgement(opening + texts[0] + self._ending(scores[0]), tuple(scores))
+        self._known[key] = judgement
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        return judgement
+
+    def _messages(self, key: tuple[str, ...], earlier: Sequence[_Judgement]) -> list[dict[str, str]]:
+        """The conversation that asks about the last step."""
+        question, steps, template = key[0], key[1:], self._template
+        system = [{"role": "system", "content": template.system}] if template.system else []
+        numbered = [
+            template.numbered.replace("{n}", str(number)).replace("{step}", step)
+            for number, step in enumerate(steps, start=1)
+        ]
+        parts = {"{question}": question, "{step}": steps[0], "{solution}": "\n".join(numbered)}
+        turns = [{"role": "user", "content": _filled(template.user, parts)}]
+        for step, judged in zip(steps[1:], earlier, strict=False):
+            turns.append({"role": "assistant", "content": judged.answer})
+            turns.append({"role": "user", "content": _filled(template.later, {"{step}": step})})
+        return system + turns
+
+    def _cut(self, sample: Sample) -> str:
+        """What the model wrote, up to the first stop string."""
+        places = [at for at in (sample.text.find(stop) for stop in self._template.stop) if at >= 0]
+        return sample.text[: min(places)] if places else sample.text
+
+    def _ending(self, score: float) -> str:
+        """What stands behind an analysis that later steps see."""
+        word = self._readout.positive if score >= 0.5 else self._readout.negative
+        return f"{self._template.close}{self._template.verdict}{word}{self._template.after}"
+
+    async def _verdict(self, prompt: Sequence[int], text: str, spent: list[int]) -> float:
+        """Probability of the positive word behind an analysis, normalised over the two."""
+        tokenizer = self._engine.tokenizer
+        before = [*prompt, *tokenizer.encode(text + self._template.close + self._template.verdict)]
+        words = [tokenizer.encode(word) for word in (self._readout.positive, self._readout.negative)]
+        logprobs = await asyncio.gather(*(self._engine.logprobs(before, word) for word in words))
+        spent[0] += sum(len(before) + len(word) for word in words)
+        positive, negative = (sum(each) / len(each) for each in logprobs)
+        return 1 / (1 + math.exp(min(700.0, negative - positive)))
+
+
+def _filled(text: str, parts: dict[str, str]) -> str:
+    """`text` with each name replaced once; a name inside of a question or step stays as it is."""
+    found: list[str] = []
+    while text:
+        places = {name: at for name in parts if (at := text.find(name)) >= 0}
+        if not places:
+            break
+        name = min(places, key=lambda each: places[each])
+        found += [text[: places[name]], parts[name]]
+        text = text[places[name] + len(name) :]
+    return "".join([*found, text])
+
+
+def open_judge(name: str, convention: Convention, settings: ScorerSettings) -> GenerativeScorer:
+    """A generative judge over an engine of the settings' back end."""
+    options = JudgeOptions(
+        samples=settings.samples,
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        seed=settings.seed,
+    )
+    return GenerativeScorer(open_engine(name, settings), convention, options=options)
+
+
+def open_engine(name: str, settings: ScorerSettings) -> Engine:
+    """An engine over a causal language model, with the back end that the settings name."""
+    from treesearch.registry import find
+
+    given: dict[str, Any] = {"dtype": settings.dtype, "max_context": settings.max_context}
+    if settings.backend == "vllm":
+        given["args"] = settings.engine_args
+    else:
+        options = asdict(settings.options)
+        given |= {"device": options["device"], "threads": options["threads"]}
+        given["prefix_cache_mb"] = options["cache_mb"]
+    return find("engine", settings.backend)(name, given)

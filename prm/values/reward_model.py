@@ -1,0 +1,206 @@
+"""`prm`: a process-reward or Q-value model as the value of a path.
+
+The model is opened by `prm.registry.open_scorer` when the search begins, once a process for all searches with
+the same settings. It scores every step of a path; `aggregate` makes one value of them. A model that this
+toolkit trained on the policy's own tokens reads the ids as the policy wrote them; any other gets the steps as
+text, in the layout of its convention.
+
+Contract: that of `treesearch.values.base`. What it counts depends on the path alone, never on what a cache
+holds, so that a search repeats itself after a kill: the tokens of steps that are new are value tokens, the
+question and the known steps are prompt tokens, and scoring a group of siblings is one call. Models that write
+about a step (generative judges) count what they wrote. A path that the grant does not cover has no value, and
+neither has one without text or longer than the model's context.
+
+It does not calibrate (`prm.calibration` does, and the model's folder keeps it) and does not choose
+thresholds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from prm.aggregates import Aggregate, aggregate
+from prm.registry import EMBEDDED, ScorerSettings, embedded_folder, open_scorer
+from prm.scoring.base import StepScorer, StepScores
+from tasks.base import Problem
+from tasks.errors import UsageError, unknown_name
+from treesearch.budget import Cost, Usage
+from treesearch.engines.base import EngineError
+from treesearch.events import Step, rounded
+from treesearch.policy import Policy
+from treesearch.values.base import Path, Score, Scores, Value
+
+_FINITE = tuple(how.value for how in Aggregate if how is not Aggregate.MEAN_LOGIT)
+_MARGIN, _MARGIN_SHARE = 8, 0.5
+"""Tokens that text may take beyond the policy's own, another tokenizer reading it."""
+
+_open: dict[tuple[Any, ...], StepScorer] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PRMValue(ScorerSettings, Value):
+    """Step scores of a process-reward or Q-value model.
+
+    `prm` is a folder or hub id; the settings besides `aggregate` are those of `prm.registry.ScorerSettings`.
+    """
+
+    name: ClassVar[str] = "prm"
+    prm: str = ""
+    aggregate: str = Aggregate.LAST.value
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.aggregate not in _FINITE:
+            raise unknown_name("value of value.aggregate", self.aggregate, _FINITE)
+        if not self.prm:
+            raise UsageError(f"the value {self.name!r} needs a model: --set value.prm=FOLDER_OR_HUB_ID")
+
+    def oracle(self, policy: Policy) -> bool:
+        """No: the model reads question and steps."""
+        del policy
+        return False
+
+    def cost(self, policy: Policy, path: Sequence[Step], n: int, *, finished: bool = False) -> Cost:
+        """The new tokens of `n` paths, in one call."""
+        return Cost(tokens=n * (policy.room(path, whole=finished) + 1), calls=1)
+
+    async def load(self, policy: Policy) -> LoadedPRM:
+        """Open the model, or take it from an earlier search of this process."""
+        settings = {each.name: getattr(self, each.name) for each in fields(ScorerSettings)}
+        key = (self.prm, *settings.values())
+        if key not in _open:
+            _open[key] = await asyncio.to_thread(open_scorer, self.prm, settings)
+        return LoadedPRM(settings=self, scorer=_open[key], policy=policy)
+
+    async def score(
+        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
+    ) -> Scores:
+        """`UsageError`: the model is not open. Algorithms get what `load` returns."""
+        del policy, problem, paths, grant, seed, known
+        raise UsageError(f"the value {self.name!r} holds no model yet: score with `await value.load(policy)`")
+
+
+class LoadedPRM(Value):
+    """A `PRMValue` with its model; made by `PRMValue.load` for one policy."""
+
+    def __init__(self, *, settings: PRMValue, scorer: StepScorer, policy: Policy) -> None:
+        self.name = settings.name  # pyright: ignore[reportAttributeAccessIssue] - that of the settings
+        self.settings = settings
+        self.scorer: Any = scorer
+        self._by_ids = reads_ids(scorer, policy)
+        self._sizes = hasattr(scorer, "sizes")
+
+    @property
+    def model_hash(self) -> str:
+        """That of `treesearch.engines.hf_load.weights_hash`."""
+        from treesearch.engines.hf_load import weights_hash
+
+        name = self.settings.prm
+        return weights_hash(str(embedded_folder()) if name == EMBEDDED else name)
+
+    def oracle(self, policy: Policy) -> bool:
+        """No: the model reads question and steps."""
+        return self.settings.oracle(policy)
+
+    def cost(self, policy: Policy, path: Sequence[Step], n: int, *, finished: bool = False) -> Cost:
+        """The new tokens of `n` paths, in one call; with another tokenizer, half as many more for safety."""
+        room = policy.room(path, whole=finished)
+        if self._by_ids:
+            return Cost(tokens=n * (room + 1), calls=1)
+        if self._sizes:
+            return Cost(tokens=n * (int(room * (1 + _MARGIN_SHARE)) + _MARGIN), calls=1)
+        return Cost(tokens=n * self._written_at_most(len(path) + (room if finished else 1)), calls=1)
+
+    async def score(
+        self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
+    ) -> Scores:
+        """Score the paths that the grant covers, all at once."""
+        del seed
+        left = grant.tokens if grant.calls else 0
+        jobs: dict[int, tuple[Any, int, int]] = {}
+        for index, path in enumerate(paths):
+            request = self._request(policy, problem, path)
+            if request is None:
+                continue
+            read, before = self._count(request, known)
+            if read <= left:
+                left -= read
+                jobs[index] = (request, read, before)
+        replies = await _all([self._ask(request) for request, _, _ in jobs.values()])
+        values = dict(zip(jobs, replies, strict=True))
+        usage = Usage(calls=1) if jobs else Usage()
+        for index, (_, read, before) in jobs.items():
+            reply = values[index]
+            tokens = read if self._counts_reading else min(read, reply.tokens if reply else read)
+            usage = usage + Usage(value_tokens=tokens, prompt_tokens=before)
+        return Scores(tuple(self._value(values.get(index)) for index in range(len(paths))), usage)
+
+    @property
+    def _counts_reading(self) -> bool:
+        return self._by_ids or self._sizes
+
+    def _request(self, policy: Policy, problem: Problem, path: Path) -> Any:
+        """What the scorer is asked: ids of prompt and steps, or question and texts; None for no text."""
+        steps = [step for step in path if step.text.strip()]
+        if not steps:
+            return None
+        if self._by_ids:
+            return tuple(policy.prompt_ids(problem)), tuple(step.token_ids for step in steps)
+        return problem.question, tuple(step.text for step in steps)
+
+    def _count(self, request: Any, known: int) -> tuple[int, int]:
+        """Tokens of the new steps, and those before them."""
+        head, steps = request
+        if self._by_ids:
+            sizes = [len(ids) + 1 for ids in steps]  # with the line break that a step may lack
+            return sum(sizes[known:]), len(head) + sum(sizes[:known])
+        if self._sizes:
+            first, *sizes = self.scorer.sizes(head, steps)
+            return sum(sizes[known:]), first + sum(sizes[:known])
+        return self._written_at_most(len(steps)), 0
+
+    def _written_at_most(self, steps: int) -> int:
+        """Tokens of a model that writes about every step."""
+        return steps * self.settings.samples * self.settings.max_tokens
+
+    async def _ask(self, request: Any) -> StepScores | None:
+        """The step scores; None where the path is longer than the model's context."""
+        head, steps = request
+        try:
+            if self._by_ids:
+                return await self.scorer.score_ids(head, steps)
+            return await self.scorer.score(head, steps)
+        except EngineError as error:
+            if "context" in str(error):
+                return None
+            raise
+
+    def _value(self, reply: StepScores | None) -> Score:
+        return Score(None if reply is None else rounded(aggregate(reply.scores, self.settings.aggregate)))
+
+
+def reads_ids(scorer: Any, policy: Policy) -> bool:
+    """Whether a scorer reads the ids that the policy writes: same vocabulary, same layout of a question."""
+    bound = getattr(scorer, "bound", None)
+    own: Any = getattr(policy.engine.tokenizer, "vocabulary", None)
+    if bound is None or own is None or bound.convention.name != "steps":
+        return False
+    probe = Problem(id="", question="How much is 1 + 1?", task=policy.task.name)
+    rendered = bound.render(probe.question, ["2"])
+    return own() == bound.tokens.tokenizer.get_vocab() and (
+        policy.prompt_ids(probe) == list(rendered.ids[: rendered.head])
+    )
+
+
+async def _all(jobs: Sequence[Any]) -> list[StepScores | None]:
+    """The replies to all requests; the first failure cancels the others and is raised."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,222 @@
+"""A whole labelling: from problems, from a run's trees, from the command line; refusing what does not fit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labels_worlds import PROBLEM, ToyTask, step
+
+from prm.cli.label import label
+from prm.labels.session import LabelConfig, prepare_labels, run_labels
+from prm.labels.store import read_records
+from prm.labels.trees import parse_steps, run_trees, tree_chains, tree_records
+from prm.training.rows import read_pairs, read_rows
+from tasks.errors import DataError, UsageError
+from treesearch.cli.exit_codes import ExitCode
+from treesearch.events import Added, Backed, BackupRule, Rolled, Scored
+from treesearch.formats import delimiter
+from treesearch.run.config import resolve
+from treesearch.run.session import run_problems
+from treesearch.tree import Tree
+
+SCRIPTED: dict[str, Any] = {
+    "policy": "scripted",
+    "engine": "scripted",
+    "settings": {"policy.solution_tokens": 110},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_grading_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain numbers are graded in process; the worker need not start."""
+    monkeypatch.setattr("treesearch.run.session.prewarm", lambda: None)
+
+
+def problems(tmp_path: Path, n: int = 3) -> Path:
+    """Problems for the scripted engine's walks, which end with an answer from 0 to 3."""
+    file = tmp_path / "problems.jsonl"
+    file.write_text("".join(json.dumps({"question": f"Walk {i}?", "answer": "2"}) + "\n" for i in range(n)))
+    return file
+
+
+def run_of(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    config = {"data": str(problems(tmp_path)), "algorithm": "mcts", "value": "rollout", "budget_tokens": 900}
+    asyncio.run(run_problems(resolve(SCRIPTED | config), folder))
+    return folder
+
+
+def labelled(config: LabelConfig) -> dict[str, Any]:
+    return asyncio.run(run_labels(prepare_labels(config)))
+
+
+def test_problems_are_labelled_into_records_rows_and_pairs(tmp_path: Path) -> None:
+    config = LabelConfig(
+        out=str(tmp_path / "r.jsonl"),
+        data=str(problems(tmp_path)),
+        completions=4,
+        solutions=3,
+        rows=str(tmp_path / "rows.jsonl"),
+        pairs=str(tmp_path / "pairs.jsonl"),
+        gap=0.25,
+        **SCRIPTED,
+    )
+    found = labelled(config)
+    records = read_records(tmp_path / "r.jsonl")
+    assert (found["method"], found["n_problems"], found["n_failed"]) == ("mc", 3, 0)
+    assert found["n_records"] == found["n_new_records"] == len(records)
+    assert found["n_rows"] == len(read_rows(tmp_path / "rows.jsonl")) > 0
+    assert found["n_pairs"] == len(read_pairs(tmp_path / "pairs.jsonl")) > 0
+    assert found["rule"] == "soft"
+    assert {(each.source, each.model) for each in records} == {("mc", "scripted")}
+    before = (tmp_path / "r.jsonl").read_bytes()
+    again = labelled(config)
+    assert (tmp_path / "r.jsonl").read_bytes() == before
+    assert (again["n_new_records"], again["completions"]) == (0, 0)
+
+
+def test_a_file_of_other_labels_is_refused_and_says_why(tmp_path: Path) -> None:
+    shared = {"out": str(tmp_path / "r.jsonl"), "data": str(problems(tmp_path)), **SCRIPTED}
+    labelled(LabelConfig(completions=2, solutions=1, **shared))
+    with pytest.raises(UsageError, match=r"holds labels from 2 completions, not 4; name another file"):
+        labelled(LabelConfig(completions=4, solutions=1, **shared))
+    with pytest.raises(UsageError, match="holds labels of mc by scripted, not of omega by scripted"):
+        labelled(LabelConfig(completions=2, method="omega", **shared))
+
+
+def test_the_trees_of_a_run_become_records_without_a_model(tmp_path: Path) -> None:
+    folder = run_of(tmp_path)
+    found = labelled(
+        LabelConfig(out=str(tmp_path / "t.jsonl"), run=str(folder), rows=str(tmp_path / "rows.jsonl"))
+    )
+    records = read_records(tmp_path / "t.jsonl")
+    trees = run_trees(folder).trees
+    assert (found["method"], found["source"], found["rule"]) == ("tree", "tree:mcts", "quality")
+    assert len(records) == sum(len({t.text(n.id) for n in t.nodes}) for t in trees)
+    assert all(each.value is not None for each in records if each.visits)
+    assert found["n_rows"] > 0
+    limited = labelled(LabelConfig(out=str(tmp_path / "u.jsonl"), run=str(folder), limit=1))
+    assert limited["n_problems"] == 1
+
+
+def test_the_steps_of_a_run_are_labelled_by_monte_carlo(tmp_path: Path) -> None:
+    folder = run_of(tmp_path)
+    config = LabelConfig(out=str(tmp_path / "m.jsonl"), run=str(folder), method="mc", completions=3)
+    labelled(config)
+    records = read_records(tmp_path / "m.jsonl")
+    in_trees = {
+        (tree.problem.id, tuple(s.text for s in tree.path(node.id)))
+        for tree in run_trees(folder).trees
+        for node in tree.nodes
+    }
+    assert {(each.problem, each.path) for each in records} == in_trees
+    assert {each.completions for each in records if not each.finished} <= {0, 3}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"method": "tree"}, "name one with --run"),
+        ({"method": "mcc"}, "did you mean 'mc'"),
+        ({"rule": "sofft"}, "did you mean 'soft'"),
+        ({"settings": {"width": "3"}}, r"--set takes policy\.KEY and engine\.KEY here, got 'width'"),
+        ({"completions": 0}, "completions must be at least 1"),
+        ({"run": "nowhere"}, "not a run"),
+        ({"task": "mth"}, "did you mean 'math'"),
+    ],
+)
+def test_names_and_settings_are_checked_before_a_model_is_loaded(
+    tmp_path: Path, config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        prepare_labels(LabelConfig(out=str(tmp_path / "x.jsonl"), **config))
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_a_run_brings_its_own_problems(tmp_path: Path) -> None:
+    folder = run_of(tmp_path)
+    with pytest.raises(UsageError, match="leave --task out"):
+        prepare_labels(LabelConfig(out="x", run=str(folder), task="math"))
+    problems(tmp_path, n=2)
+    with pytest.raises(UsageError, match="the problems are not the same"):
+        prepare_labels(LabelConfig(out="x", run=str(folder)))
+    (folder / "journal" / "0000.jsonl").write_bytes(b"")
+    problems(tmp_path)
+    with pytest.raises(DataError, match="no problem was searched yet"):
+        prepare_labels(LabelConfig(out="x", run=str(folder)))
+
+
+def grown() -> Tree:
+    """a (two children: b finished right, c open with two roll-outs) and d without anything."""
+    tree = Tree(problem=PROBLEM)
+    end = step("b", end=True)
+    right = type(end)("aab\na", end.token_ids, end.logprobs, end.finish, None, "aaba", "aaba")
+    tree.apply([Added(0, step("a\n"), 1.0), Added(1, right, 0.5), Added(1, step("c\n"), 0.5)])
+    tree.apply([Rolled(3, "x\ny\naaa", 7, "aaa", "aaa", None), Rolled(3, "bb", 2, "bb", "bb", None)])
+    tree.apply([Added(0, step("d\n"), 1.0), Scored(4, 0.25)])
+    tree.apply([Backed(2, 1.0, BackupRule.MEAN), Backed(3, 0.5, BackupRule.MEAN)])
+    return tree
+
+
+def test_outcomes_are_counted_at_and_below_every_node() -> None:
+    records = asyncio.run(tree_records(grown(), ToyTask(), model="m", source="tree:x", prompt_ids=(1,)))
+    assert [(each.right, each.completions, each.shortest, each.value) for each in records] == [
+        (2, 3, 2, 0.75),
+        (2, 3, 1, 0.75),
+        (1, 1, 0, 1.0),
+        (1, 2, 3, 0.5),
+        (0, 0, None, 0.25),
+    ]
+    finished = next(each for each in records if each.finished)
+    assert (finished.right, finished.completions, finished.shortest) == (1, 1, 0)
+    assert [each.visits for each in records] == [2, 2, 1, 1, 0]
+    assert records[3].step_ids == (step("a\n").token_ids, step("c\n").token_ids)
+
+
+def test_nodes_of_one_path_are_one_record_with_their_counts_added() -> None:
+    tree = grown()
+    tree.apply([Added(0, step("d\n"), 1.0), Rolled(5, "aaaa", 4, "aaaa", "aaaa", None)])
+    records = asyncio.run(tree_records(tree, ToyTask(), model="m", source="s"))
+    (both,) = (each for each in records if each.path == ("d\n",))
+    assert (both.right, both.completions, both.value) == (1, 1, 0.25)
+    assert len(records) == len(tree.nodes) - 1
+
+
+def test_roll_outs_are_as_many_steps_as_their_text_has() -> None:
+    for name, steps in (("line", 3), ("tokens:2", 4)):
+        records = asyncio.run(tree_records(grown(), ToyTask(), model="m", source="s", step=delimiter(name)))
+        assert records[3].shortest == steps
+
+
+def test_the_chains_of_a_tree_are_its_leaves_paths() -> None:
+    assert [[s.text[:1] for s in chain] for chain in tree_chains(grown())] == [["a", "a"], ["a", "c"], ["d"]]
+
+
+def test_steps_of_somebody_else_are_encoded_by_the_policy() -> None:
+    from labels_worlds import toy_policy
+
+    found = parse_steps(["a\n", "b\n"], toy_policy())
+    assert [each.text for each in found] == ["a\n", "b\n"]
+    assert found[0].token_ids == step("a\n").token_ids
+
+
+def test_the_command_writes_one_json_object_and_its_exit_code_tells_of_failures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(problems(tmp_path, n=2))
+    settings = ["policy.solution_tokens=110"]
+    shared: dict[str, Any] = {"data": data, "policy": "scripted", "engine": "scripted", "completions": 2}
+    code = label(out=str(tmp_path / "r.jsonl"), settings=settings, as_json=True, **shared)
+    written = capsys.readouterr().out
+    assert code == ExitCode.DONE
+    assert json.loads(written)["n_problems"] == 2
+    assert written.count("\n") == 1
+    code = label(out=str(tmp_path / "f.jsonl"), settings=[*settings, "engine.fault_rate=1"], **shared)
+    shown = capsys.readouterr()
+    assert code == ExitCode.PROBLEMS_FAILED
+    assert "2 problems failed; the same command tries them again" in shown.err
+    assert "injected fault" in shown.err

@@ -1,0 +1,262 @@
+"""Scorers over engines: implicit rewards by log-ratio, and models that write a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+import torch
+from prm_models import CHATML, LLAMA3, QUESTION, STEPS, byte_level, write_causal
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from prm.checkpoint import Card, HeadCard, write_checkpoint
+from prm.conventions import bind, find
+from prm.conventions.base import LogRatio
+from prm.registry import open_scorer
+from prm.scoring.generative import GenerativeScorer, JudgeOptions
+from prm.scoring.implicit import ImplicitScorer
+from prm.scoring.logprobs import EngineLogProbs
+from tasks.errors import UsageError
+from treesearch.engines.base import EngineUsage, FinishReason, Sample
+from treesearch.engines.transformers import TransformersEngine
+
+SETTINGS = {"device": "cpu", "dtype": "float32", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    made = tmp_path_factory.mktemp("pair")
+    tokenizer = byte_level(template=CHATML)
+    return [write_causal(made / str(seed), tokenizer, kind="qwen2", seed=seed) for seed in (1, 2)]
+
+
+def run(scorer, *asked):
+    async def go():
+        try:
+            return [await scorer.score(QUESTION, steps) for steps in asked]
+        finally:
+            await scorer.close()
+
+    return asyncio.run(go())
+
+
+@torch.no_grad()
+def logprobs(folder, ids):
+    """Log-prob of each id but the first, from one plain pass."""
+    logits = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(torch.tensor([ids])).logits[0]
+    return logits[:-1].log_softmax(-1).gather(-1, torch.tensor(ids[1:])[:, None])[:, 0].double()
+
+
+@pytest.mark.parametrize("family", ["eurusprm", "implicitprm"])
+def test_an_implicit_score_is_the_summed_log_ratio_from_the_first_step_on(models, family):
+    ours, theirs = map(str, models)
+    (found,) = run(open_scorer(ours, {**SETTINGS, "family": family, "reference": theirs}), STEPS)
+    tokenizer = AutoTokenizer.from_pretrained(ours)
+    messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "\n\n".join(STEPS)}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    ratios = logprobs(models[0], ids) - logprobs(models[1], ids)
+    begin = len(tokenizer.encode(text[: text.index(STEPS[0])], add_special_tokens=False))
+    wanted, at = [], begin
+    for number, step in enumerate(STEPS):
+        piece = step if number + 1 == len(STEPS) else step + "\n\n"
+        end = at + len(tokenizer.encode(piece, add_special_tokens=False))
+        wanted.append(0.001 * float(ratios[begin - 1 : end - 1].sum()))
+        at = end
+    assert found.scores == pytest.approx(wanted, abs=1e-7)
+    assert found.tokens == 2 * at
+    assert ids[:at] == list(bind(find(family), tokenizer).render(QUESTION, STEPS).ids[:at])
+
+
+def test_shares_of_steps_sum_to_the_whole_and_beta_scales_them(models):
+    from dataclasses import replace
+
+    ours, theirs = map(str, models)
+    base = find("eurusprm")
+    convention = replace(base, readout=LogRatio(beta=0.001, cumulative=False))
+    engines = [EngineLogProbs(TransformersEngine.open(model, **SETTINGS)) for model in (ours, theirs)]
+    bound = bind(convention, AutoTokenizer.from_pretrained(ours))
+    (shares,) = run(ImplicitScorer(*engines, bound), STEPS)
+    settings = {**SETTINGS, "family": "eurusprm", "reference": theirs}
+    (summed,) = run(open_scorer(ours, settings), STEPS)
+    (doubled,) = run(open_scorer(ours, {**settings, "beta": 0.002}), STEPS)
+    assert sum(shares.scores) == pytest.approx(summed.scores[-1], abs=1e-9)
+    assert doubled.scores == pytest.approx([2 * score for score in summed.scores], abs=1e-9)
+
+
+def test_a_model_that_is_its_own_reference_scores_exactly_zero(models):
+    ours = str(models[0])
+    (found,) = run(open_scorer(ours, {**SETTINGS, "family": "eurusprm", "reference": ours}), STEPS)
+    assert found.scores == (0.0, 0.0, 0.0)
+
+
+def test_equal_models_that_are_two_score_zero_and_a_longer_path_runs_its_new_step_alone(models, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(models[0])
+    twin = write_causal(tmp_path / "twin", tokenizer, kind="qwen2", seed=1)
+    settings = {**SETTINGS, "family": "steps", "reference": str(twin)}
+    card = Card(
+        convention="steps",
+        head=HeadCard(kind="implicit", file=None),
+        reference=str(twin),
+        trained={"beta": 1.0},
+    )
+    model = AutoModelForCausalLM.from_pretrained(models[0])
+    write_checkpoint(tmp_path / "prm", model=model, tokenizer=tokenizer, card=card)
+    grown = [STEPS[:count] for count in range(1, len(STEPS) + 1)]
+    found = run(open_scorer(str(tmp_path / "prm"), settings), *grown)
+    assert found[-1].scores == (0.5, 0.5, 0.5)  # sigmoid of exactly 0
+    sizes = [len(tokenizer.encode(step + "\n")) for step in STEPS]
+    head = len(tokenizer.encode(QUESTION + "\n"))
+    assert [each.tokens for each in found] == [2 * (head + sizes[0]), 2 * sizes[1], 2 * sizes[2]]
+
+
+def test_incremental_log_ratios_equal_those_of_engines(models):
+    ours, theirs = map(str, models)
+    bound = bind(find("eurusprm"), AutoTokenizer.from_pretrained(ours))
+    engines = [EngineLogProbs(TransformersEngine.open(model, **SETTINGS)) for model in (ours, theirs)]
+    grown = [[*STEPS, "So."][:count] for count in range(1, 5)]
+    whole = run(ImplicitScorer(*engines, bound), *grown)
+    kept = run(open_scorer(ours, {**SETTINGS, "family": "eurusprm", "reference": theirs}), *grown)
+    for one, other in zip(whole, kept, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-7)
+
+
+def test_a_log_ratio_without_a_reference_or_with_another_tokenizer_is_refused(models, tmp_path):
+    with pytest.raises(UsageError, match="needs the model that it was trained from; give reference=MODEL"):
+        open_scorer(str(models[0]), {**SETTINGS, "family": "eurusprm"})
+    tokenizer = byte_level(template=LLAMA3, bos="<|begin_of_text|>")
+    tokenizer.add_tokens(["Step 1"])
+    other = write_causal(tmp_path / "other", tokenizer, kind="qwen2")
+    with pytest.raises(UsageError, match="encode the same text differently"):
+        open_scorer(str(models[0]), {**SETTINGS, "family": "eurusprm", "reference": str(other)})
+
+
+def test_a_trained_implicit_folder_gives_the_sigmoid_with_its_own_beta(models, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(models[0])
+    card = Card(
+        convention="steps",
+        head=HeadCard(kind="implicit", file=None),
+        reference=str(models[1]),
+        trained={"beta": 0.05},
+    )
+    model = AutoModelForCausalLM.from_pretrained(models[0])
+    write_checkpoint(tmp_path / "prm", model=model, tokenizer=tokenizer, card=card)
+    (found,) = run(open_scorer(str(tmp_path / "prm"), SETTINGS), STEPS)
+    ids, ends = tokenizer.encode(QUESTION + "\n"), []
+    begin = len(ids)
+    for step in STEPS:
+        ids = ids + tokenizer.encode(step + "\n")
+        ends.append(len(ids))
+    ratios = logprobs(models[0], ids) - logprobs(models[1], ids)
+    wanted = [1 / (1 + math.exp(-0.05 * float(ratios[begin - 1 : end - 1].sum()))) for end in ends]
+    assert found.scores == pytest.approx(wanted, abs=1e-6)
+
+
+class Judge:
+    """An engine that writes one analysis a request and knows the odds of words behind it."""
+
+    name = model = "judge"
+    max_context = 10_000
+
+    def __init__(self, write, odds):
+        self.tokenizer, self.usage = self, EngineUsage()
+        self.write, self.odds, self.prompts, self.asked = write, odds, [], []
+
+    eos_token_id = 0
+
+    def encode(self, text, *, special=False):
+        return list(text.encode())
+
+    def decode(self, token_ids):
+        return bytes(token_ids).decode()
+
+    def chat(self, messages):
+        return self.encode("".join(f"<{m['role']}>{m['content']}" for m in messages) + "<assistant>")
+
+    async def sample(self, prompt_ids, n, params):
+        self.prompts.append(self.decode(prompt_ids))
+        texts = [self.write(self.prompts[-1], number, params) for number in range(n)]
+        return [
+            Sample(token_ids=tuple(text.encode()), text=text, logprobs=(), finish=FinishReason.STOP)
+            for text in texts
+        ]
+
+    async def logprobs(self, prompt_ids, completion_ids):
+        before, word = self.decode(prompt_ids), self.decode(completion_ids)
+        self.asked.append((before, word))
+        return [self.odds(before, word)] * len(completion_ids)
+
+    async def close(self):
+        pass
+
+
+def test_genprm_asks_about_one_step_a_turn_and_reads_both_verdicts():
+    def write(prompt, number, params):
+        assert params.stop == ("</analyze>\n",)
+        return f"check {number}</analyze>\nmore"
+
+    def odds(before, word):
+        return (
+            math.log(0.6 if word == "Yes" else 0.2)
+            if "check 0" in before.rsplit("<user>")[-1]
+            else math.log(0.5)
+        )
+
+    judge = Judge(write, odds)
+    scorer = GenerativeScorer(judge, find("genprm"), options=JudgeOptions(samples=2))
+    found, again = run(scorer, ["a", "b"], ["a", "b"])
+    assert found.scores == pytest.approx([(0.75 + 0.5) / 2] * 2)
+    assert found.members == (pytest.approx((0.75, 0.5)), pytest.approx((0.75, 0.5)))
+    assert (again.scores, again.tokens) == (found.scores, 0)
+    first, second = judge.prompts
+    assert first.startswith("<system>You are a math teacher.")
+    assert first.endswith(
+        f"<user>Question: {QUESTION}\n\na<assistant><analyze>\nLet's analyze the Paragraph 1 step by step: "
+    )
+    assert second.count("<user>") == 2
+    assert (
+        "step by step: check 0</analyze>\n<output>\n**Judgement**: $\\boxed{Yes}$\n</output>\n<user>b"
+        in second
+    )
+    before, _ = judge.asked[0]
+    assert before == first + "check 0</analyze>\n<output>\n**Judgement**: $\\boxed{"
+    assert {word for _, word in judge.asked} == {"Yes", "No"}
+    spent = sum(map(len, judge.prompts)) + 4 * len("check 0</analyze>\nmore")
+    assert found.tokens == spent + sum(len(before) + len(word) for before, word in judge.asked)
+
+
+def test_thinkprm_asks_about_each_beginning_of_the_solution_and_forces_the_verdict():
+    def odds(before, word):
+        return math.log(0.9 if ("Step 2" in before) == (word == "no") else 0.3)
+
+    judge = Judge(lambda *_: "fine</think> and", odds)
+    (found,) = run(GenerativeScorer(judge, find("thinkprm")), ["Step 1: a", "Step 7: b {question}"])
+    assert found.scores == pytest.approx([0.75, 0.25])
+    assert found.members == ()
+    assert f"[Math Problem]\n\n{QUESTION}\n\n[Solution]\n\nStep 1: a\n\nReview" in judge.prompts[0]
+    assert "\n\nStep 1: a\nStep 2: b {question}\n\nReview" in judge.prompts[1]
+    assert all(before.endswith("fine\nIs the solution correct? ") for before, _ in judge.asked)
+
+
+def test_a_longer_path_asks_a_judge_about_its_new_step_alone():
+    judge = Judge(lambda *_: "x", lambda *_: -1.0)
+    run(GenerativeScorer(judge, find("genprm")), ["a"], ["a", "b"], ["a", "b", "c"])
+    assert len(judge.prompts) == 3
+
+
+def test_a_judge_on_a_real_model_gives_a_probability_that_is_repeatable(tmp_path):
+    folder = write_causal(tmp_path / "m", byte_level(template=CHATML), kind="qwen2")
+    settings = {**SETTINGS, "family": "genprm", "max_tokens": 6, "samples": 2, "max_context": 500}
+    one, other = (run(open_scorer(str(folder), settings), ["a", "b"])[0] for _ in range(2))
+    assert one == other
+    assert all(0 < score < 1 for score in one.scores)
+
+
+def test_an_engine_without_a_chat_template_cannot_judge(tmp_path):
+    folder = write_causal(tmp_path / "m", byte_level())
+    with pytest.raises(UsageError, match="has no chat template"):
+        open_scorer(str(folder), {**SETTINGS, "family": "thinkprm"})
+    judge = Judge(lambda *_: "x", lambda *_: -1.0)
+    with pytest.raises(UsageError, match="not that of a generative judge"):
+        GenerativeScorer(judge, find("steps"))

@@ -1,0 +1,188 @@
+"""`prm` and `embedded` as values of a search: what they ask, count and give, under every algorithm."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_worlds import ALGORITHMS, SCENARIOS, WALK, UnrulyEngine, run, search, variants
+
+from prm.aggregates import aggregate
+from prm.registry import ScorerSettings
+from prm.scoring.base import StepScores
+from prm.values.reward_model import LoadedPRM, PRMValue
+from tasks.base import Problem
+from tasks.errors import UsageError
+from treesearch.budget import Budget, Cost
+from treesearch.engines.base import EngineError, FinishReason
+from treesearch.events import Step
+from treesearch.registry import find, summary
+from treesearch.tree import Tree
+
+PLENTY = Cost(tokens=10**6, calls=10**6, nodes=10**6)
+SCENARIO = SCENARIOS["log-probability"]
+HEAD = 7
+
+
+class Reader:
+    """Scores steps by their text; a question is `HEAD` tokens, a step its characters and two more."""
+
+    name = "reader"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.fails_with = ""
+
+    def sizes(self, question: str, steps: Sequence[str]) -> list[int]:
+        return [HEAD, *(len(step) + 2 for step in steps)]
+
+    async def score(self, question: str, steps: Sequence[str]) -> StepScores:
+        self.asked.append((question, tuple(steps)))
+        await asyncio.sleep(0)
+        if self.fails_with:
+            raise EngineError(self.fails_with)
+        scores = tuple(zlib.crc32(f"{question}{step}".encode()) % 1001 / 1000 for step in steps)
+        return StepScores(scores, 999)
+
+    async def close(self) -> None:
+        return None
+
+
+def loaded(scorer: Any = None, **given: Any) -> LoadedPRM:
+    value = PRMValue(prm="somewhere", **given)
+    return LoadedPRM(settings=value, scorer=scorer or Reader(), policy=SCENARIO.policy())
+
+
+def step(text: str, finish: FinishReason = FinishReason.STOP) -> Step:
+    return Step(text, tuple(map(ord, text)), (-0.1,) * len(text), finish)
+
+
+def score(value: LoadedPRM, paths: list[tuple[Step, ...]], *, grant: Cost = PLENTY, known: int = 0) -> Any:
+    policy = SCENARIO.policy()
+    return asyncio.run(value.score(policy, WALK, paths, grant=grant, seed=0, known=known))
+
+
+def test_it_needs_a_model_and_names_the_nearest_aggregate() -> None:
+    with pytest.raises(UsageError, match=r"value\.prm=FOLDER_OR_HUB_ID"):
+        PRMValue()
+    with pytest.raises(UsageError, match="did you mean 'last'"):
+        PRMValue(prm="x", aggregate="lst")
+    with pytest.raises(UsageError, match="aggregate"):
+        PRMValue(prm="x", aggregate="mean_logit")  # it may be infinite
+    assert find("value", "prm") is PRMValue
+    assert summary("value", "prm")
+
+
+def test_before_it_is_loaded_it_does_not_score() -> None:
+    with pytest.raises(UsageError, match="holds no model yet"):
+        asyncio.run(PRMValue(prm="x").score(SCENARIO.policy(), WALK, [], grant=PLENTY, seed=0, known=0))
+
+
+def test_a_model_that_is_not_there_is_an_error_when_the_search_begins() -> None:
+    from tasks.errors import SearchError
+
+    with pytest.raises(SearchError, match="/nowhere/at/all"):
+        asyncio.run(PRMValue(prm="/nowhere/at/all", family="math-shepherd").load(SCENARIO.policy()))
+
+
+@pytest.mark.parametrize("how", ["last", "min", "max", "mean", "product", "geometric_mean"])
+def test_the_value_of_a_path_aggregates_the_scores_of_its_steps(how: str) -> None:
+    reader = Reader()
+    path = (step("one\n"), step("two\n"), step("three\n"))
+    (got,) = score(loaded(reader, aggregate=how), [path]).scores
+    scores = asyncio.run(reader.score(WALK.question, ["one\n", "two\n", "three\n"])).scores
+    assert got.value == pytest.approx(aggregate(scores, how), abs=1e-6)
+    assert reader.asked[0] == (WALK.question, ("one\n", "two\n", "three\n"))
+
+
+def test_new_steps_are_value_tokens_and_what_was_known_is_prompt() -> None:
+    path = (step("one\n"), step("two\n"))
+    usage = score(loaded(), [path], known=1).usage
+    assert (usage.value_tokens, usage.prompt_tokens, usage.calls) == (6, HEAD + 6, 1)
+    usage = score(loaded(), [path, path]).usage
+    assert (usage.value_tokens, usage.prompt_tokens, usage.calls) == (2 * 12, 2 * HEAD, 1)
+
+
+def test_a_path_without_text_has_no_value_and_costs_nothing() -> None:
+    reader = Reader()
+    got = score(loaded(reader), [(step("", FinishReason.END),), (step(" \n"), step("two\n"))])
+    assert got.scores[0].value is None
+    assert got.scores[1].value is not None
+    assert reader.asked == [(WALK.question, ("two\n",))]
+
+
+@given(tokens=st.integers(0, 60), calls=st.integers(0, 2), count=st.integers(0, 5))
+def test_it_stays_inside_its_grant_and_gives_one_score_a_path(tokens: int, calls: int, count: int) -> None:
+    paths = [(step("a" * index + "\n"),) for index in range(count)]
+    got = score(loaded(), paths, grant=Cost(tokens=tokens, calls=calls))
+    assert len(got.scores) == count
+    assert got.usage.tokens <= tokens
+    assert got.usage.calls <= calls
+    assert (got.usage.calls > 0) == any(each.value is not None for each in got.scores)
+
+
+def test_a_path_longer_than_the_model_s_context_has_no_value_and_other_failures_are_raised() -> None:
+    reader = Reader()
+    reader.fails_with = "question and steps have 9 tokens, more than the context of 8"
+    assert score(loaded(reader), [(step("one\n"),)]).scores[0].value is None
+    reader.fails_with = "the model failed"
+    with pytest.raises(EngineError, match="the model failed"):
+        score(loaded(reader), [(step("one\n"),)])
+
+
+def test_settings_of_the_model_are_settings_of_the_value() -> None:
+    value = PRMValue(prm="x", family="math-shepherd", combine="worst", cache_mb=7)
+    assert isinstance(value, ScorerSettings)
+    assert (value.options.cache_mb, value.combine) == (7, "worst")
+    assert replace(value, aggregate="min").aggregate == "min"
+    assert not value.oracle(SCENARIO.policy())
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), tokens=st.integers(1, 1500), seed=st.integers(0, 10**6))
+def test_every_algorithm_keeps_its_budget_with_it_and_repeats_itself_from_any_prefix(
+    name: str, data: st.DataObject, tokens: int, seed: int
+) -> None:
+    algorithm = data.draw(st.sampled_from(variants(name, in_flight=data.draw(st.integers(1, 8)))))
+    scenario = replace(SCENARIO, value=loaded())
+    budget = Budget(tokens=tokens)
+    whole, records, engine = search(scenario, algorithm, budget, seed=seed)
+    assert whole.usage.tokens <= tokens
+    assert engine.usage.generated_tokens >= whole.usage.generated_tokens
+    scored = any(node.value is not None for node in whole.nodes)
+    assert (whole.usage.value_tokens > 0) == scored
+    end = data.draw(st.integers(0, len(records)))
+    tree = Tree.fold(scenario.problem, records[:end], seed=seed, budget=budget)
+    run(algorithm, tree, scenario.policy(UnrulyEngine(disorder=seed)), scenario.value_for(algorithm))
+    assert [node.value for node in tree.nodes] == [node.value for node in whole.nodes]
+    assert tree.usage == whole.usage
+
+
+def test_a_model_that_writes_counts_what_it_wrote_and_reserves_the_most() -> None:
+    class OnlyWrites:
+        name = "writer"
+
+        async def score(self, question: str, steps: Sequence[str]) -> StepScores:
+            return StepScores((0.5,) * len(steps), 5 * len(steps))
+
+    value = loaded(OnlyWrites(), samples=2, max_tokens=10)
+    path = (step("one\n"), step("two\n"))
+    assert score(value, [path]).usage.value_tokens == 10
+    assert score(value, [path], grant=Cost(tokens=39, calls=1)).scores[0].value is None
+    assert value.cost(SCENARIO.policy(), path, 3) == Cost(tokens=3 * 3 * 20, calls=1)
+
+
+def test_the_question_that_is_scored_is_the_problem_s_and_never_its_gold() -> None:
+    reader = Reader()
+    problem = Problem(id="p", question="How far?", gold="the gold answer 77")
+    policy = SCENARIO.policy()
+    value = loaded(reader)
+    asyncio.run(value.score(policy, problem, [(step("x\n"),)], grant=PLENTY, seed=0, known=0))
+    assert "77" not in str(reader.asked)
