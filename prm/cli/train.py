@@ -7,7 +7,6 @@ processes: `accelerate launch -m treesearch.cli prm train ...`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shlex
@@ -24,7 +23,6 @@ import typer
 from tasks.errors import UsageError, unknown_name
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
-from treesearch.cli.interrupt import Interrupted, run_interruptible
 from treesearch.cli.terminal import say, say_json, tell
 
 if TYPE_CHECKING:
@@ -68,6 +66,7 @@ def train(
     as_json: options.Json = False,
 ) -> int:
     """Train a process-reward or Q-value model on labelled steps or pairs."""
+    from treesearch.cli.interrupt import Interrupted, run_interruptible
     from treesearch.settings import parse_assignments
 
     given: dict[str, Any] = {"data": data, "base": base, "head": head, "out": out}
@@ -136,6 +135,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 async def _run(wanted: Wanted) -> Outcome:
     """Train in a thread; a signal asks it to stop after the step it is at, which leaves a checkpoint."""
+    import asyncio
+
     asked = threading.Event()
     job = asyncio.ensure_future(asyncio.to_thread(_train, wanted, asked))
     try:

@@ -182,7 +182,7 @@ def test_the_checker_never_raises_on_any_text(steps, seed):
     assert found is None or 0 <= found < len(steps)
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(30)  # 4 s on a slow core that it has for itself; the suite runs on all cores
 @pytest.mark.parametrize("text", ["(", "-", "9", "9*", "1=", "(1+", "é", "²", " "])
 def test_the_checker_is_bounded_on_huge_text(text):
     assert wrong_step([text * 1_000_000], question=text * 1_000_000) is None
