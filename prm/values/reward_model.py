@@ -18,6 +18,7 @@ thresholds.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -28,7 +29,6 @@ from prm.scoring.base import StepScorer, StepScores
 from tasks.base import Problem
 from tasks.errors import UsageError, unknown_name
 from treesearch.budget import Cost, Usage
-from treesearch.engines.base import EngineError
 from treesearch.events import Step, rounded
 from treesearch.policy import Policy
 from treesearch.values.base import Path, Score, Scores, Value
@@ -92,6 +92,8 @@ class LoadedPRM(Value):
         self.scorer: Any = scorer
         self._by_ids = reads_ids(scorer, policy)
         self._sizes = hasattr(scorer, "sizes")
+        limited = self._by_ids or self._sizes
+        self._context: float = getattr(scorer, "max_context", math.inf) if limited else math.inf
 
     @property
     def model_hash(self) -> str:
@@ -125,8 +127,8 @@ class LoadedPRM(Value):
             request = self._request(policy, problem, path)
             if request is None:
                 continue
-            read, before = self._count(request, known)
-            if read <= left:
+            read, before = self._count(request, sum(bool(step.text.strip()) for step in path[:known]))
+            if read <= left and read + before <= self._context:
                 left -= read
                 jobs[index] = (request, read, before)
         replies = await _all([self._ask(request) for request, _, _ in jobs.values()])
@@ -134,7 +136,7 @@ class LoadedPRM(Value):
         usage = Usage(calls=1) if jobs else Usage()
         for index, (_, read, before) in jobs.items():
             reply = values[index]
-            tokens = read if self._counts_reading else min(read, reply.tokens if reply else read)
+            tokens = read if self._counts_reading else min(read, reply.tokens)
             usage = usage + Usage(value_tokens=tokens, prompt_tokens=before)
         return Scores(tuple(self._value(values.get(index)) for index in range(len(paths))), usage)
 
@@ -166,17 +168,11 @@ class LoadedPRM(Value):
         """Tokens of a model that writes about every step."""
         return steps * self.settings.samples * self.settings.max_tokens
 
-    async def _ask(self, request: Any) -> StepScores | None:
-        """The step scores; None where the path is longer than the model's context."""
+    async def _ask(self, request: Any) -> StepScores:
         head, steps = request
-        try:
-            if self._by_ids:
-                return await self.scorer.score_ids(head, steps)
-            return await self.scorer.score(head, steps)
-        except EngineError as error:
-            if "context" in str(error):
-                return None
-            raise
+        if self._by_ids:
+            return await self.scorer.score_ids(head, steps)
+        return await self.scorer.score(head, steps)
 
     def _value(self, reply: StepScores | None) -> Score:
         return Score(None if reply is None else rounded(aggregate(reply.scores, self.settings.aggregate)))
@@ -195,7 +191,7 @@ def reads_ids(scorer: Any, policy: Policy) -> bool:
     )
 
 
-async def _all(jobs: Sequence[Any]) -> list[StepScores | None]:
+async def _all(jobs: Sequence[Any]) -> list[StepScores]:
     """The replies to all requests; the first failure cancels the others and is raised."""
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:

@@ -61,9 +61,8 @@ def test_a_step_can_close_no_slot_spell_no_control_token_and_forge_no_verdict(te
 @given(st.text(alphabet="</>soluti onSCORES:verdc|[]INT\n1", max_size=60))
 def test_neutral_text_is_neutral_and_stays_so(text: str) -> None:
     once = neutral(text)
-    assert not re.search(
-        r"<[^\s=]|\[/?[A-Z_]{2,}\]|\b(?:verdict|scores)\s{0,8}:", once, re.IGNORECASE | re.ASCII
-    )
+    # Control tokens in brackets are written in capitals; [ab] is mathematics.
+    assert not re.search(r"<[^\s=]|\[/?[A-Z_]{2,}\]|(?i:\b(?:verdict|scores)\s{0,8}:)", once, re.ASCII)
     assert neutral(once) == once
     assert re.sub(r"[\s:-]", "", once) == re.sub(r"[\s:-]", "", text)
 

@@ -34,6 +34,7 @@ class Reader:
     """Scores steps by their text; a question is `HEAD` tokens, a step its characters and two more."""
 
     name = "reader"
+    max_context = 10**6
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[str, ...]]] = []
@@ -115,6 +116,8 @@ def test_a_path_without_text_has_no_value_and_costs_nothing() -> None:
     assert got.scores[0].value is None
     assert got.scores[1].value is not None
     assert reader.asked == [(WALK.question, ("two\n",))]
+    known = score(loaded(reader), [(step(" \n"), step("two\n"), step("six\n"))], known=2).usage
+    assert (known.value_tokens, known.prompt_tokens) == (6, HEAD + 6)
 
 
 @given(tokens=st.integers(0, 60), calls=st.integers(0, 2), count=st.integers(0, 5))
@@ -129,8 +132,10 @@ def test_it_stays_inside_its_grant_and_gives_one_score_a_path(tokens: int, calls
 
 def test_a_path_longer_than_the_model_s_context_has_no_value_and_other_failures_are_raised() -> None:
     reader = Reader()
-    reader.fails_with = "question and steps have 9 tokens, more than the context of 8"
-    assert score(loaded(reader), [(step("one\n"),)]).scores[0].value is None
+    reader.max_context = HEAD + 6
+    got = score(loaded(reader), [(step("one\n"),), (step("three\n"),)])
+    assert (got.scores[0].value is not None, got.scores[1].value) == (True, None)
+    assert got.usage.value_tokens == 6
     reader.fails_with = "the model failed"
     with pytest.raises(EngineError, match="the model failed"):
         score(loaded(reader), [(step("one\n"),)])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # packing_worlds
+sys.path.insert(0, str(Path(__file__).parent.parent / "treesearch"))  # tiny_models
 
 
 @pytest.fixture(autouse=True)

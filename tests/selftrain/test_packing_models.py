@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from packing_worlds import tiny_llama, tiny_qwen2, with_lora
+from packing_worlds import apart, gradients, tiny_llama, tiny_qwen2, with_lora
 from torch.nn.functional import scaled_dot_product_attention
 
+from selftrain.losses import sft
 from selftrain.packing import (
     EdgeScorer,
     TokenTree,
+    backward,
     block_mask,
     dense_mask,
     pack,
@@ -161,6 +164,22 @@ def test_the_adapter_switched_off_gives_the_reference() -> None:
         base = EdgeScorer(tiny_llama())(batch).sums
     torch.testing.assert_close(reference, base)
     assert not torch.allclose(policy, reference)
+
+
+def test_wrapped_for_data_parallelism_it_gives_the_same_gradients(tmp_path: Path) -> None:
+    batches = pack([TREE], row_tokens=8, rows_a_pass=1)
+    found: list[torch.Tensor] = []
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )
+    try:
+        for wrap in (lambda scorer: scorer, torch.nn.parallel.DistributedDataParallel):
+            model = tiny_llama()
+            backward(wrap(EdgeScorer(model)), batches, lambda sums: sft(sums[1:]))
+            found.append(gradients(model))
+    finally:
+        torch.distributed.destroy_process_group()
+    assert apart(found[1], found[0]) <= 1e-6
 
 
 def test_a_model_in_sixteen_bits_gives_log_probs_in_float32() -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import copy
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from packing_worlds import apart, gradients, tiny_llama
+from tiny_models import byte_level_tokenizer
 
 from selftrain.losses import dpo
 from selftrain.packing import EdgeIndex, EdgeScorer, TokenTree, backward, pack
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "treesearch"))
-from tiny_models import byte_level_tokenizer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
