@@ -8,7 +8,7 @@ there. See `prm.training.losses.reduction` for `weights` and `total`.
 Sources. Sigmoid: Rafailov et al. (arXiv 2305.18290, equation 7). Hinge: SLiC-HF (arXiv 2305.10425) in the
 normalised form of RSO (arXiv 2309.06657, section 3.2). IPO: Azar et al. (arXiv 2310.12036, equation 17).
 Offset: ODPO (arXiv 2402.10571). Smoothing: conservative DPO (Mitchell, 2023), by search confidence in
-MCTS-DPO (arXiv 2405.00451). Stored references: Agent Q (arXiv 2408.07199, section 4.3). SPIN: arXiv
+MCTS-DPO (arXiv 2405.00451). Stored references: Agent Q (arXiv 2408.07199). SPIN: arXiv
 2401.01335, equation 4.7. CREAM: arXiv 2410.12735, section 4. UPO: arXiv 2409.11212. SimPO: arXiv
 2405.14734, equation 6.
 

@@ -2,8 +2,8 @@
 
 Contract: pure functions without gradients of their own. Steps are along the last dimension, in order.
 
-Sources. Clip and Delta: "On Designing Effective RL Reward at Training Time" (arXiv 2410.15115, section 4).
-The reference-probability reward: RLPR (arXiv 2506.18254, section 2; its code).
+Sources. Clip and Delta: "On Designing Effective RL Reward at Training Time" (arXiv 2410.15115).
+The reference-probability reward: RLPR (arXiv 2506.18254; its code).
 
 Deviations: none. RLPR's filter by the running standard deviation of rewards belongs to a loop and is not
 here.

@@ -4,8 +4,8 @@ Contract: pure functions of log-probs. `weights` >= 0 select and weigh entries, 
 as the divisor (`prm.training.losses.reduction`): a caller that splits a batch passes the whole batch's.
 
 Sources. SFT on searched traces: STaR (arXiv 2203.14465), rejection fine-tuning (arXiv 2308.01825),
-ReST-MCTS* (arXiv 2406.03816, section 3.3). NFT: Chen et al. (arXiv 2505.18116, section 3, equations 6 to
-9); its claim that at R = 1 the gradient is that of a group-centred policy gradient is a test here.
+ReST-MCTS* (arXiv 2406.03816, section 3.3). NFT: Chen et al. (arXiv 2505.18116); its claim that at R = 1 the
+gradient is that of a group-centred policy gradient is a test here.
 
 Deviations: NFT's public recipe draws new samples each step; here the old policy's log-probs are those
 stored when the tree was searched.

@@ -22,14 +22,16 @@ import torch
 from torch import Tensor
 
 from selftrain.packing.batch import Batch
-from selftrain.packing.scorer import EdgeScorer
+from selftrain.packing.scorer import EdgeLogProbs
 from tasks.errors import UsageError
 
+Scorer = Callable[[Batch], EdgeLogProbs]
+"""An `EdgeScorer`, or what wraps one for data parallelism."""
 Loss = Callable[[Tensor], Tensor]
 """From edge sums [N] (NaN where no pass reads the edge) to a scalar."""
 
 
-def backward(scorer: EdgeScorer, batches: Sequence[Batch], loss: Loss) -> Tensor:
+def backward(scorer: Scorer, batches: Sequence[Batch], loss: Loss) -> Tensor:
     """Add the gradient of ``loss(sums)`` to the parameters; returns the loss, detached. See the module."""
     if not batches:
         raise UsageError("there is no pass to train on")

@@ -35,7 +35,7 @@ _CHUNK_LOGITS = 2**25
 """Logits in memory at once where they are made again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeLogProbs:
     """Log-probs of one pass: `sums` [N] by edge, `tokens` [M] one a token, `owners` [M] the edge of each.
 
@@ -79,7 +79,7 @@ class EdgeScorer(nn.Module):
         tokens = self._token_log_probs(hidden[batch.reads], batch.targets)
         start = torch.zeros(len(batch.known), dtype=tokens.dtype, device=tokens.device)
         sums = start.index_add(0, batch.owners, tokens).masked_fill(~batch.known, torch.nan)
-        return EdgeLogProbs(sums, tokens, batch.owners)
+        return EdgeLogProbs(sums=sums, tokens=tokens, owners=batch.owners)
 
     def _hidden(self, batch: Batch) -> Tensor:
         """Last hidden states ``[B, T, hidden]``, behind the final norm."""
