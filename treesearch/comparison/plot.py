@@ -23,6 +23,9 @@ BLUE, ORANGE, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#BBBBBB"
 _COLUMNS = 4
 _PANEL = (2.7, 2.3)
 """Width and height of a panel in inches."""
+_MARGIN = 1.3
+"""Factor by which the tokens' axis goes on beyond the points at its ends."""
+_DASH = 1.08
 _TITLE = 34
 """Characters of a line of a panel's title."""
 
@@ -82,9 +85,9 @@ def _panel(axis: Any, name: str, lines: Mapping[str, Line]) -> None:
     """One method among the others."""
     for other, line in lines.items():
         if other not in (name, MAJORITY):
-            axis.plot(_tokens(line), _percent(line), color=GREY, linewidth=0.8, zorder=1)
+            axis.plot(_tokens(_dash(line)), _percent(_dash(line)), color=GREY, linewidth=0.8, zorder=1)
     if name != MAJORITY and MAJORITY in lines:
-        majority = lines[MAJORITY]
+        majority = _dash(lines[MAJORITY])
         low, high = _bounds(majority)
         axis.fill_between(_tokens(majority), low, high, color=BLACK, alpha=0.12, linewidth=0, zorder=2)
         axis.plot(_tokens(majority), _percent(majority), color=BLACK, linewidth=1.3, zorder=3)
@@ -137,6 +140,7 @@ def _x_ticks(axis: Any, lines: Mapping[str, Line]) -> None:
     while ticks[0] > 4 * least > 0:
         ticks.insert(0, round(ticks[0] / 4))
     axis.set_xticks(ticks, [_short(tick) for tick in ticks])
+    axis.set_xlim(least / _MARGIN, max(row["tokens_per_problem"] for row in rows) * _MARGIN)
     axis.xaxis.set_minor_locator(NullLocator())
 
 
@@ -163,6 +167,18 @@ def _legend(figure: Any, lines: Mapping[str, Line]) -> None:
         style: dict[str, Any] = {"linestyle": "--", "marker": "o", "markerfacecolor": "white"}
         handles.append(Line2D([], [], color=ORANGE, label="read the gold answers (oracle)", **style))
     figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+
+
+def _dash(line: Line) -> Line:
+    """The line; one point, of which a line would show nothing, as a short dash."""
+    if len(line) > 1:
+        return line
+    (row,) = line
+    spent = row["tokens_per_problem"]
+    return [
+        dict(row) | {"tokens_per_problem": spent / _DASH},
+        dict(row) | {"tokens_per_problem": spent * _DASH},
+    ]
 
 
 def _tokens(line: Line) -> list[float]:
