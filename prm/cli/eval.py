@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from prm.cli.ticker import ticker
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import say, say_json, say_table, tell
@@ -22,7 +23,6 @@ _CHOOSE = (
     "Part of processbench on which the threshold is chosen. [default: gsm8k, or one half of a single part]"
 )
 _SET = "A setting of the model: batch_tokens=2048. Repeatable."
-_EVERY_S = 5.0
 
 
 def _complete_bench(incomplete: str) -> list[str]:
@@ -104,24 +104,9 @@ async def _run(
     opened = open_scorer(prm, settings)
     scorer = await opened if inspect.isawaitable(opened) else opened
     try:
-        return await run_bench(bench, data, scorer=scorer, options=chosen, on_done=_ticker())
+        return await run_bench(bench, data, scorer=scorer, options=chosen, on_done=ticker("solutions scored"))
     finally:
         await scorer.close()
-
-
-def _ticker() -> Callable[[int], None]:
-    """Tells how many solutions are scored, every few seconds."""
-    import time
-
-    last = time.monotonic()
-
-    def tick(done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _EVERY_S:
-            last = time.monotonic()
-            tell(f"{done:,} solutions scored")
-
-    return tick
 
 
 def _show(report: Mapping[str, Any]) -> None:
