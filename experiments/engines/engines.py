@@ -177,6 +177,7 @@ def vllm_server() -> Iterator[str]:
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded_folder()),
         "--served-model-name", "embedded", "--dtype", "float32", "--port", str(port), "--host", "127.0.0.1",
+        "--no-enable-chunked-prefill",
     ]  # fmt: skip
     server = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

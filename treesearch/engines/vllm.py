@@ -39,10 +39,10 @@ _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 class VLLMOptions:
     """Settings of `VLLMEngine`.
 
-    `args`: vLLM's own command-line arguments; they win over the other settings. `dtype`: auto (vLLM's choice,
-    mostly bfloat16), float32, bfloat16, float16. `max_context`: most tokens of prompt and completion, 0 for
-    the model's own. `certainty`: let requests ask for `Sample.certainty`, for which the log-probabilities of
-    the whole vocabulary leave vLLM with every token.
+    `args`: vLLM's own command-line arguments; they win over the other settings. `dtype`: auto (float32 on
+    a CPU, else vLLM's choice, mostly bfloat16), float32, bfloat16, float16. `max_context`: most tokens of
+    prompt and completion, 0 for the model's own. `certainty`: let requests ask for `Sample.certainty`, for
+    which the log-probabilities of the whole vocabulary leave vLLM with every token.
     """
 
     args: str = ""
@@ -99,6 +99,11 @@ class VLLMEngine:
             defaults["max_model_len"] = max_context
         if certainty:
             defaults["max_logprobs"] = -1
+        if import_vllm("vllm.platforms").current_platform.is_cpu():
+            # vLLM rewinds the generator of a seeded request whose prompt it cuts in two: a CPU's cannot.
+            defaults["enable_chunked_prefill"] = False
+            if dtype == "auto":  # as the transformers engine; bfloat16 is emulated where there are no units
+                defaults["dtype"] = "float32"
         client = VLLMClient.open(model, args=args, defaults=defaults)
         return cls(client, model=model, options=options)
 
