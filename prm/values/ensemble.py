@@ -31,13 +31,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from prm.values.members import open_members
-from prm.values.together import together
 from tasks.base import Problem
 from tasks.errors import UsageError, unknown_name
 from treesearch.budget import Cost, Usage
 from treesearch.events import Step, rounded
 from treesearch.policy import Policy
 from treesearch.seeds import derive
+from treesearch.together import together
 from treesearch.tree import Tree
 from treesearch.values.base import Path, Score, Scores, Value, is_finished
 

@@ -21,9 +21,9 @@ from prm.checkpoint import sigmoid
 from prm.scoring.base import StepScorer
 from prm.values.judge_prompt import prompt_ids, word_ids
 from prm.values.judge_settings import JudgeSettings, JudgeTally
-from prm.values.together import together
 from treesearch.budget import Cost, Usage
 from treesearch.engines.base import Engine, Sample, SamplingParams
+from treesearch.together import together
 
 
 @dataclass(kw_only=True)

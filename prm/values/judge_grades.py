@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from prm.values.judge_bench import Bench, Price, rest
 from prm.values.judge_parse import HIGHEST, LOWEST, read_grades
 from prm.values.judge_prompt import grades_prompt
-from prm.values.together import together
 from tasks.base import Problem
 from treesearch.budget import Cost, Usage
 from treesearch.engines.base import FinishReason
 from treesearch.events import rounded
 from treesearch.seeds import derive
+from treesearch.together import together
 from treesearch.values.base import Path, Score, Scores
 
 

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from prm.values.judge_bench import Bench, Price, rest
 from prm.values.judge_parse import verdict_start
 from prm.values.judge_prompt import VERDICT, critique_prompt, verdict_prompt
-from prm.values.together import together
 from tasks.base import Problem
 from treesearch.budget import Cost, Usage
 from treesearch.engines.base import Sample
 from treesearch.events import rounded
 from treesearch.seeds import derive
+from treesearch.together import together
 from treesearch.values.base import Path, Score, Scores
 
 

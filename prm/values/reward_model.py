@@ -31,6 +31,7 @@ from tasks.errors import UsageError, unknown_name
 from treesearch.budget import Cost, Usage
 from treesearch.events import Step, rounded
 from treesearch.policy import Policy
+from treesearch.together import together
 from treesearch.values.base import Path, Score, Scores, Value
 
 _FINITE = tuple(how.value for how in Aggregate if how is not Aggregate.MEAN_LOGIT)
@@ -131,7 +132,7 @@ class LoadedPRM(Value):
             if read <= left and read + before <= self._context:
                 left -= read
                 jobs[index] = (request, read, before)
-        replies = await _all([self._ask(request) for request, _, _ in jobs.values()])
+        replies = await together([self._ask(request) for request, _, _ in jobs.values()])
         values = dict(zip(jobs, replies, strict=True))
         usage = Usage(calls=1) if jobs else Usage()
         for index, (_, read, before) in jobs.items():
@@ -189,14 +190,3 @@ def reads_ids(scorer: Any, policy: Policy) -> bool:
     return own() == bound.tokens.tokenizer.get_vocab() and (
         policy.prompt_ids(probe) == list(rendered.ids[: rendered.head])
     )
-
-
-async def _all(jobs: Sequence[Any]) -> list[StepScores]:
-    """The replies to all requests; the first failure cancels the others and is raised."""
-    tasks = [asyncio.ensure_future(job) for job in jobs]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

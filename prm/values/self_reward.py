@@ -25,13 +25,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prm.values.together import together
 from tasks.base import Problem
 from tasks.errors import UsageError
 from treesearch.budget import Cost, Usage
 from treesearch.engines.base import Engine, EngineError, Tokenizer
 from treesearch.events import Step, rounded
 from treesearch.policy import Policy
+from treesearch.together import together
 from treesearch.values.base import Path, Score, Scores, Value, is_finished
 
 

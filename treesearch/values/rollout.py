@@ -14,11 +14,10 @@ The completions are kept in the tree: they are finished solutions and take part 
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal
 
 from tasks.base import Problem, Verdict
 from tasks.errors import UsageError
@@ -26,10 +25,9 @@ from treesearch.budget import Cost, Usage
 from treesearch.events import Step, rounded
 from treesearch.policy import Policy
 from treesearch.seeds import derive
+from treesearch.together import together
 from treesearch.tree import Tree
 from treesearch.values.base import Path, RollOut, Score, Scores, Value, is_finished
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +70,7 @@ class RollOutValue(Value):
         open_paths = [i for i, path in enumerate(paths) if not is_finished(path)][: grant.calls]
         share = grant.tokens // len(open_paths) if open_paths else 0
         jobs = [self._complete(policy, problem, paths[i], share, derive(seed, i)) for i in open_paths]
-        replies = dict(zip(open_paths, await _all(jobs), strict=True))
+        replies = dict(zip(open_paths, await together(jobs), strict=True))
         usage, scores = Usage(), list[Score]()
         for i, path in enumerate(paths):
             if is_finished(path):
@@ -126,17 +124,6 @@ class RollOutValue(Value):
             for done in score.rollouts
         ]
         return rounded(sum(shares) / len(shares))
-
-
-async def _all(jobs: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all jobs, run at once; the first error cancels the others and is raised."""
-    tasks = [asyncio.ensure_future(job) for job in jobs]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _score(rollouts: tuple[RollOut, ...]) -> Score:

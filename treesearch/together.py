@@ -1,7 +1,7 @@
-"""Requests of one score side by side: all results in order, or the first failure and nothing left running.
+"""Requests side by side: all results in order, or the first failure and nothing left running.
 
 Contract: `together` waits for every job. Where one fails, or the caller is cancelled, the others are
-cancelled and waited for before the error goes on, so that no request outlives the score that asked for it.
+cancelled and waited for before the error goes on, so that no request outlives the work that asked for it.
 
 It does not limit how many run at once: admission is the engine's part.
 """
