@@ -1,0 +1,1 @@
+"""Training data made of searched trees: records, builders, exports, decontamination, monitors."""
