@@ -138,8 +138,7 @@ class _PRMWatch(Watch):
         span = self._held + width
         self._cache.reserve(rows=rows, length=span)
         slots = self._held + torch.arange(width, device=device)
-        starts = torch.arange(rows, device=device)[:, None] * self._cache.length
-        self._cache.expect_more(first=0, count=rows, span=span, index=(starts + slots).flatten())
+        self._cache.expect_more(first=0, span=span, positions=slots.expand(rows, width))
         positions = self._held + (torch.arange(width, device=device) > 0).long()
         keys = torch.arange(span, device=device)
         seen = (keys <= self._held) | (keys == slots[:, None])

@@ -71,9 +71,7 @@ class Decoder:
         span = int(starts.max()) + width
         self.cache.reserve(rows=first + count, length=span)
         positions = starts[:, None] + torch.arange(width, device=self.device)
-        rows = torch.arange(first, first + count, device=self.device)[:, None]
-        index = (rows * self.cache.length + positions).flatten()
-        self.cache.expect_more(first=first, count=count, span=span, index=index)
+        self.cache.expect_more(first=first, span=span, positions=positions)
         hidden = torch.arange(span, device=self.device) > positions[:, :, None]
         mask = torch.zeros((count, 1, width, span), dtype=self.dtype, device=self.device)
         mask.masked_fill_(hidden[:, None], torch.finfo(self.dtype).min)

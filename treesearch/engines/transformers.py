@@ -28,6 +28,7 @@ from treesearch.settings import build
 
 try:
     from treesearch.engines.hf_batch import Batch
+    from treesearch.engines.hf_cpu import fit_to_cpu
     from treesearch.engines.hf_decoder import Decoder
     from treesearch.engines.hf_load import check_model, context_of, end_ids_of, load, weights_hash
     from treesearch.engines.hf_prefix import PrefixStore
@@ -136,7 +137,9 @@ class TransformersEngine:
             threads=threads,
         )
         loaded, tokenizer = load(model, device=device, dtype=dtype)
-        return cls(loaded, tokenizer, options=options, source=model, model_hash=weights_hash(model))
+        engine = cls(loaded, tokenizer, options=options, source=model, model_hash=weights_hash(model))
+        fit_to_cpu(loaded)
+        return engine
 
     async def sample(self, prompt_ids: Sequence[int], n: int, params: SamplingParams) -> list[Sample]:
         """Generate `n` samples of one prompt as one request."""
