@@ -1,0 +1,96 @@
+"""All methods of the package at equal tokens, in pieces that may be run on different days.
+
+    python experiments/methods/run.py --task countdown --work WORK_FOLDER --seeds 0 [--budgets 1k,4k]
+
+It is `search compare --config TASK.yaml` with a memory: results and summaries of finished cells are kept in
+`cells-TASK.jsonl.gz` beside this script and put back into a new work folder, so only what is missing runs.
+Cells of another model or configuration are refused as `search compare` refuses them. `table-TASK.md`,
+`plot-TASK.png` and `comparison-TASK.json` are brought up to date at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+from treesearch.atomic import write_text
+from treesearch.comparison.config import read_wanted, settle
+from treesearch.comparison.session import FILE, PLOT, TABLE, read_comparison, run_comparison
+from treesearch.run.runner import Progress
+
+HERE = Path(__file__).parent
+KEPT = ("run.json", "results.jsonl", "summary.json")
+
+
+def restore(task: str, work: Path) -> None:
+    """Put stored cells into a work folder that does not have them."""
+    work.mkdir(parents=True, exist_ok=True)
+    stored = HERE / f"cells-{task}.jsonl.gz"
+    if not stored.exists():
+        return
+    if not (work / FILE).exists():
+        shutil.copy(HERE / f"comparison-{task}.json", work / FILE)
+    with gzip.open(stored, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            cell = json.loads(line)
+            folder = work / "runs" / cell["cell"]
+            if not (folder / "summary.json").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                for name in KEPT:
+                    write_text(folder / name, cell[name])
+
+
+def store(task: str, work: Path) -> int:
+    """Keep the finished cells of a work folder; returns how many there are."""
+    lines: list[str] = []
+    for folder in sorted((work / "runs").iterdir()):
+        if not (folder / "summary.json").exists():
+            continue
+        texts = {name: (folder / name).read_text(encoding="utf-8") for name in KEPT}
+        if json.loads(texts["summary.json"])["finished"]:
+            lines.append(json.dumps({"cell": folder.name} | texts))
+    beside = HERE / f"cells-{task}.jsonl.gz.new"
+    beside.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+    beside.replace(HERE / f"cells-{task}.jsonl.gz")
+    for name in (FILE, TABLE, PLOT):
+        if (work / name).exists():
+            stem, _, ending = name.partition(".")
+            shutil.copy(work / name, HERE / f"{stem}-{task}.{ending}")
+    return len(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--task", choices=("countdown", "math"), required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--budgets", help="those of the file without it")
+    parser.add_argument("--limit", type=int, help="fewer problems, for a trial; nothing is stored")
+    args = parser.parse_args()
+    work = args.work / args.task
+    if args.limit is None:
+        restore(args.task, work)
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    flags = {"seeds": seeds, "budgets": args.budgets, "limit": args.limit}
+    config = settle(read_wanted(flags, HERE / f"{args.task}.yaml"), read_comparison(work))
+
+    def on_cell(cell: object, number: int, count: int) -> None:
+        print(f"{number}/{count} {getattr(cell, 'name', '')}", flush=True)
+        if args.limit is None and (work / "runs").exists():
+            store(args.task, work)
+
+    def on_change(progress: Progress) -> None:
+        del progress
+
+    found = asyncio.run(run_comparison(config, work, on_cell=on_cell, on_change=on_change))
+    print(found.table(), found.lacking)
+    if args.limit is None:
+        print(store(args.task, work), "cells stored")
+
+
+if __name__ == "__main__":
+    main()
