@@ -1,10 +1,11 @@
 """Held-out accuracy of a policy folder: greedy, single sample at temperature 1, and pass@k.
 
     python experiments/embedded/evaluate.py --model FOLDER --out result.json [--problems 200] [--samples 64]
-        [--trained position.json]
+        [--trained position.json] [--difficulty hard|standard]
 
-The problems are test seeds 0 to N - 1 of each generator. With `--trained` (a checkpoint's `position.json`)
-every question that the training stream drew is generated again and its hash compared with the held-out ones.
+The problems are test seeds 0 to N - 1 of each generator, maths of the harder difficulty unless told. With
+`--trained` (a checkpoint's `position.json`) every question that the training stream drew is generated again
+and its hash compared with the held-out ones.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import itertools
 import json
 import time
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tasks import countdown, generator
 from tasks.base import Problem, Task, Verdict
@@ -25,13 +29,16 @@ from treesearch import Policy
 from treesearch.policies import open_policy
 from treesearch.run.summary import wilson_interval
 
+HERE = Path(__file__).parent
+DIFFICULTIES = {"hard": generator.HARD, "standard": generator.STANDARD}
 
-def problems(name: str, count: int) -> list[Problem]:
+
+def problems(name: str, count: int, difficulty: generator.Difficulty) -> list[Problem]:
     """Held-out problems: test seeds 0 to `count` - 1."""
     if name == "countdown":
         puzzles = [countdown.generate(seed, split="test") for seed in range(count)]
         return [puzzle_problem(id=p.id, numbers=p.numbers, target=p.target) for p in puzzles]
-    worked = [generator.generate(seed, split="test") for seed in range(count)]
+    worked = [generator.generate(seed, split="test", difficulty=difficulty) for seed in range(count)]
     return [Problem(id=w.id, question=w.question, gold=w.gold, meta={"kind": w.kind}) for w in worked]
 
 
@@ -43,10 +50,10 @@ async def right(policy: Policy, problem: Problem, n: int, temperature: float) ->
     return [grade.verdict is Verdict.CORRECT for grade in grades]
 
 
-async def evaluate(model: str, task: Task, count: int, samples: int) -> dict[str, Any]:
+async def evaluate(model: str, task: Task, asked: list[Problem], samples: int) -> dict[str, Any]:
     """Greedy accuracy, mean accuracy of a sample, and pass@samples, with Wilson 95 % intervals."""
     opened = await open_policy(model, task)
-    asked = problems(task.name, count)
+    count = len(asked)
     started = time.perf_counter()
     greedy = await asyncio.gather(*(right(opened.policy, p, 1, 0.0) for p in asked))
     sampled = await asyncio.gather(*(right(opened.policy, p, samples, 1.0) for p in asked))
@@ -71,12 +78,16 @@ def seen_in_training(position: Path, held_out: list[Problem]) -> int:
     """How many held-out questions the training stream contained, by SHA-256 of the question."""
     hashes = {hashlib.sha256(problem.question.encode()).digest() for problem in held_out}
     streams = json.loads(position.read_text())["streams"]
-    found = 0
-    for source, draw in (("countdown", countdown.generate), ("math", generator.generate)):
-        for seed in range(streams[source]["next_seed"]):
-            question = draw(seed, split="train").question
-            found += hashlib.sha256(question.encode()).digest() in hashes
-    return found
+    n_hard = yaml.safe_load((HERE / "config.yaml").read_text())["data"]["hard_problems"]
+    puzzles = (countdown.generate(seed, split="train") for seed in range(streams["countdown"]["next_seed"]))
+    worked = (
+        generator.generate(
+            seed, split="train", difficulty=generator.HARD if seed < n_hard else generator.STANDARD
+        )
+        for seed in range(streams["math"]["next_seed"])
+    )
+    questions = (drawn.question for drawn in itertools.chain(puzzles, worked))
+    return sum(hashlib.sha256(question.encode()).digest() in hashes for question in questions)
 
 
 def main() -> None:
@@ -85,13 +96,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--difficulty", choices=DIFFICULTIES, default="hard", help="of the maths problems")
     parser.add_argument("--trained", type=Path, help="position.json of the training's last checkpoint")
     args = parser.parse_args()
-    result: dict[str, Any] = {"model": args.model}
+    result: dict[str, Any] = {"model": args.model, "difficulty": args.difficulty}
+    held_out: list[Problem] = []
     for task in (CountdownTask(), MathTask()):
-        result[task.name] = asyncio.run(evaluate(args.model, task, args.problems, args.samples))
+        asked = problems(task.name, args.problems, DIFFICULTIES[args.difficulty])
+        held_out += asked
+        result[task.name] = asyncio.run(evaluate(args.model, task, asked, args.samples))
     if args.trained:
-        held_out = [p for name in ("countdown", "math") for p in problems(name, args.problems)]
         result["held_out_seen_in_training"] = seen_in_training(args.trained, held_out)
     text = json.dumps(result, indent=2)
     print(text)

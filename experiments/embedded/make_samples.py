@@ -1,5 +1,7 @@
 """Write the held-out problems that ship with the package: test seeds 0 to 99 of each generator.
 
+Maths is of the harder difficulty: the model solves more than 85 % of the standard one greedily.
+
 python experiments/embedded/make_samples.py
 """
 
@@ -19,7 +21,7 @@ def main() -> None:
     DATA.mkdir(exist_ok=True)
     with jsonlines.open(DATA / "math_sample.jsonl", "w") as file:
         for seed in range(SIZE):
-            worked = generator.generate(seed, split="test")
+            worked = generator.generate(seed, split="test", difficulty=generator.HARD)
             file.write({"id": f"math-{seed:03}", "question": worked.question, "answer": worked.gold})
     with jsonlines.open(DATA / "countdown_sample.jsonl", "w") as file:
         for seed in range(SIZE):
