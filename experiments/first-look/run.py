@@ -1,9 +1,11 @@
 """Every algorithm on the shipped held-out problems at 4,000 tokens each: accuracy and tokens, with intervals.
 
-    python experiments/first-look/run.py --runs FOLDER [--tokens 4000] [--limit 100] [--only LABEL ...]
+    python experiments/first-look/run.py --runs FOLDER [--task countdown|math] [--tokens 4000] [--limit 100]
+        [--only LABEL ...]
 
 One `search solve` run for each method and task; a run directory that exists is gone on with, so the script
-can be stopped and started again. Writes result.json beside itself; `plot.py` draws the figure from it.
+can be stopped and started again, and two processes with a task each leave nothing to do for a third that
+writes them together. Writes result.json beside itself; `plot.py` draws the figure from it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+TASKS = ("countdown", "math")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +95,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="labels; all methods without it")
+    parser.add_argument("--task", choices=TASKS, help="both without it")
     parser.add_argument("--out", type=Path, default=HERE / "result.json")
     args = parser.parse_args()
     chosen = [method for method in METHODS if not args.only or method.label in args.only]
     rows: list[dict[str, Any]] = []
-    for task in ("countdown", "math"):
+    for task in [args.task] if args.task else TASKS:
         for method in chosen:
             rows.append(run(method, task, args.runs, args.tokens, args.limit, args.seed))
             row = rows[-1]
