@@ -20,7 +20,7 @@ from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import one_line, say, tell
 
 _DISTRIBUTION = "treesearch-toolkit"
-GROUPS = {"prm": "prm.cli:app"}
+GROUPS = {"prm": "prm.cli:app", "selftrain": "selftrain.cli:app"}
 """Groups of commands of the packages that build on this one, as ``module:object``."""
 
 

@@ -1,0 +1,103 @@
+"""Problem sets of a run: read or made once, written into the run, and read from there ever after.
+
+Contract: `load` gives the problems of a source, of equal questions only the first; `freeze` writes them as
+JSON lines that every task reader takes, and refuses problems that do not come back the same. `thaw` reads
+them. The hash of a frozen file stands for the problems, wherever they came from.
+
+A problem without a gold whose task cannot verify answers either can be neither learned from nor graded: it is
+refused here.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from selftrain.loop.sections import ProblemSource, TaskPart
+from tasks.base import Problem
+from tasks.errors import DataError, UsageError
+from treesearch.api import open_task
+from treesearch.atomic import write_text
+from treesearch.seeds import derive
+
+TRAIN, HELDOUT = "train", "heldout"
+
+
+def load(part: TaskPart, side: str) -> list[Problem]:
+    """The problems of one side (`TRAIN` or `HELDOUT`) of a task; none where it has no such side."""
+    source: ProblemSource | None = getattr(part, side)
+    if source is None:
+        return []
+    task = open_task(part.task)
+    if source.data is not None:
+        problems = task.load(Path(source.data), limit=source.limit)
+    else:
+        problems = _made(part.task, source, "train" if side == TRAIN else "test")
+    if not problems:
+        raise DataError(f"task {part.name!r} has no {side} problem")
+    for problem in problems:
+        if problem.task != task.name:
+            raise UsageError(f"task {part.name!r}: problem {problem.id!r} is of the task {problem.task!r}")
+        if problem.gold is None and not task.verifies_without_gold:
+            raise DataError(f"task {part.name!r}: problem {problem.id!r} has no answer to grade against")
+    first: dict[str, Problem] = {}
+    for problem in problems:
+        first.setdefault(problem.question, problem)
+    return list(first.values())
+
+
+def _made(task: str, source: ProblemSource, split: str) -> list[Problem]:
+    count = min(source.generate or 0, source.limit or source.generate or 0)
+    seeds = range(source.start, source.start + count)
+    if task == "math":
+        from tasks.generator import generate
+
+        drawn = [generate(seed, split=split) for seed in seeds]  # pyright: ignore[reportArgumentType]
+        return [Problem(id=one.id, question=one.question, gold=one.gold) for one in drawn]
+    if task == "countdown":
+        from tasks.countdown import generate as puzzle
+        from tasks.countdown.task import puzzle_problem
+
+        puzzles = [puzzle(seed, split=split) for seed in seeds]  # pyright: ignore[reportArgumentType]
+        return [puzzle_problem(id=one.id, numbers=one.numbers, target=one.target) for one in puzzles]
+    raise UsageError(f"problems of the task {task!r} cannot be made; give a file: data")
+
+
+def freeze(path: Path, problems: Sequence[Problem], task: str) -> None:
+    """Write problems of `task` by atomic replace; `DataError` if the task would read others from the file."""
+    write_text(path, "".join(json.dumps(_row(problem), ensure_ascii=False) + "\n" for problem in problems))
+    if thaw(path, task) != [replace(problem, meta=dict(problem.meta)) for problem in problems]:
+        raise DataError(
+            f"the problems of the task {task!r} do not survive being written to {path} and read back; their "
+            "ids must be texts without surrounding blanks and their metadata plain JSON"
+        )
+
+
+def _row(problem: Problem) -> dict[str, object]:
+    if problem.gold is None:
+        return {"id": problem.id, **problem.meta}
+    return {
+        "id": problem.id,
+        "question": problem.question,
+        "answer": problem.gold,
+        "meta": dict(problem.meta),
+    }
+
+
+def thaw(path: Path, task: str) -> list[Problem]:
+    """Read what `freeze` wrote."""
+    return open_task(task).load(path)
+
+
+def choose(
+    problems: Sequence[Problem], *, without: Collection[str], most: int | None, seed: int
+) -> list[Problem]:
+    """The problems of an iteration: all but those `without`, at most `most`, drawn by the seed, in order."""
+    left = [problem for problem in problems if problem.id not in without]
+    if most is None or most >= len(left):
+        return left
+    drawn = set(random.Random(derive(seed, "problems")).sample(range(len(left)), most))
+    return [problem for index, problem in enumerate(left) if index in drawn]

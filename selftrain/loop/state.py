@@ -1,0 +1,119 @@
+"""What a run stands at: the current model, its value model, and the problems in quarantine.
+
+Contract: everything here is a fold over the manifests of finished iterations, so it is the same whenever it
+is computed. A `System` is what searches and is measured: a policy and perhaps a reward model as its value.
+
+The gate's decisions change it so: `promote` makes the iteration's policy and reward model current; `hold`
+keeps the policy, and takes the reward model over only where it serves in searching and is not part of what
+was measured; `roll back` changes nothing. `previous` is the policy before the current one.
+
+A problem is in quarantine once `after` iterations searched it and none of its outcomes was right (often its
+gold is wrong: 19 of 20 such problems in rStar-Math); rolled-back iterations count, since what was searched is
+not what was learned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from selftrain.loop.gate import Action
+from selftrain.loop.hashing import model_hash
+from selftrain.loop.layout import stage_folder
+from selftrain.loop.manifest import Manifest, read_manifest
+from selftrain.loop.sections import PrmPart
+from tasks.errors import DataError
+
+MODEL = "policy/model"
+PRM = "prm/model"
+SOLVED = "solved.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model by where it is and by the hash of what it is."""
+
+    place: str
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A policy and its value models. `measured` is the iteration whose `evaluate` stage measured it.
+
+    `search_value` and `evaluate_value` are reward models that serve as the value there, if any.
+    """
+
+    policy: Model
+    previous: Model | None = None
+    search_value: Model | None = None
+    evaluate_value: Model | None = None
+    measured: int = 0
+
+
+def base_system(policy: str) -> System:
+    """What a run starts from."""
+    from treesearch.policies import resolve_model
+
+    return System(policy=Model(place=policy, hash=model_hash(resolve_model(policy))))
+
+
+def stage_model(run: Path, iteration: int, stage: str, name: str) -> Model | None:
+    """The model that a finished stage made; None where there is no such stage."""
+    folder = stage_folder(run, iteration, stage)
+    manifest = read_manifest(folder)
+    if manifest is None or "model" not in manifest.outputs:
+        return None
+    return Model(place=str((folder / name).absolute()), hash=manifest.outputs["model"].hash)
+
+
+def candidate(run: Path, iteration: int, system: System, prm: PrmPart | None) -> System:
+    """The system that an iteration made out of the current one: what is to be measured."""
+    trained = stage_model(run, iteration, "train-2", MODEL) or stage_model(run, iteration, "train", MODEL)
+    reward = stage_model(run, iteration, "prm", PRM) if prm is not None else None
+    found = replace(system, measured=iteration)
+    if trained is not None:
+        found = replace(found, policy=trained, previous=system.policy)
+    if reward is not None and prm is not None:
+        if prm.use in ("search", "both"):
+            found = replace(found, search_value=reward)
+        if prm.use in ("evaluate", "both"):
+            found = replace(found, evaluate_value=reward)
+    return found
+
+
+def after(run: Path, iteration: int, system: System, prm: PrmPart | None) -> System:
+    """The current system after an iteration's gate."""
+    decided = require_manifest(run, iteration, "gate")
+    action = Action(decided.results["action"])
+    new = candidate(run, iteration, system, prm)
+    if action is Action.PROMOTE:
+        return new
+    if action is Action.HOLD and prm is not None and prm.use == "search":
+        return replace(system, search_value=new.search_value)
+    return system
+
+
+def require_manifest(run: Path, iteration: int, stage: str) -> Manifest:
+    """The manifest of a stage that must be done."""
+    found = read_manifest(stage_folder(run, iteration, stage))
+    if found is None:
+        raise DataError(f"stage {stage} of iteration {iteration} is not done in {run}")
+    return found
+
+
+def quarantined(run: Path, before: int, *, limit: int) -> dict[str, set[str]]:
+    """Problems by task that iterations 1 to `before` - 1 searched `limit` times or more and never solved."""
+    searched: dict[str, Counter[str]] = {}
+    solved: dict[str, set[str]] = {}
+    for iteration in range(1, before if limit else 1):
+        path = stage_folder(run, iteration, "grade") / SOLVED
+        for task, problems in json.loads(path.read_text(encoding="utf-8")).items():
+            searched.setdefault(task, Counter()).update(list(problems))
+            solved.setdefault(task, set()).update(name for name, (right, _) in problems.items() if right)
+    return {
+        task: {name for name, count in counts.items() if count >= limit and name not in solved[task]}
+        for task, counts in searched.items()
+    }
