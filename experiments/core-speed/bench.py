@@ -1,9 +1,9 @@
 """How fast the core is when the model costs nothing: nodes per second, bytes per node, waiting at latency.
 
-    python experiments/core-speed/bench.py [--out result.json]
+    python experiments/core-speed/bench.py [--out result.json] [--nodes 100 300 1000]
 
-1. 64 concurrent MCTS problems, scripted engine at zero latency, journal on: nodes added per second, on one
-   core; journal and memory bytes per node besides its text.
+1. 64 concurrent MCTS problems, scripted engine at zero latency, journal on, trees of several sizes: nodes
+   added and simulations made per second, on one core; journal and memory bytes per node besides its text.
 2. 256 problems in flight at 100 ms latency: wall time over the critical path (the most calls that any one
    problem makes one after another, times the latency).
 """
@@ -18,6 +18,7 @@ import tempfile
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 from tasks.base import Problem
 from tasks.math import MathTask
@@ -45,7 +46,7 @@ async def search(trees: list[Tree], engine: ScriptedEngine, algorithm: MCTS) -> 
     await asyncio.gather(*(algorithm(tree, policy, LogProb()) for tree in trees))
 
 
-def nodes_per_second(nodes: int, algorithm: MCTS) -> dict[str, float]:
+def nodes_per_second(nodes: int, algorithm: MCTS) -> dict[str, Any]:
     """Best of three: the machine's other load only ever slows a run down."""
     rates: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -61,10 +62,12 @@ def nodes_per_second(nodes: int, algorithm: MCTS) -> dict[str, float]:
             rates.append(added / min(wall, cpu))
             journal.close()
         text = sum(len(node.step.text.encode()) for tree in trees for node in tree.nodes if node.step)
+        simulations = sum(tree.root.visits for tree in trees) / added
         return {
             "nodes": added,
             "nodes_per_second": round(max(rates)),
             "all_rounds": [round(rate) for rate in rates],
+            "simulations_per_second": round(max(rates) * simulations),
             "journal_bytes_per_node": round((path.stat().st_size - text) / added, 1),
         }
 
@@ -100,12 +103,15 @@ def waiting(problems: int, latency_s: float) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--nodes", type=int, default=1_000, help="nodes a problem")
+    parser.add_argument("--nodes", type=int, nargs="*", default=[100, 300, 1_000], help="nodes a problem")
     args = parser.parse_args()
-    result = {
-        "mcts_in_flight_1": nodes_per_second(args.nodes, MCTS(in_flight=1)),
-        "mcts_in_flight_4": nodes_per_second(args.nodes, MCTS(in_flight=4)),
-        "memory": memory_per_node(args.nodes, MCTS()),
+    result: dict[str, Any] = {
+        f"mcts_{nodes}_nodes_in_flight_{in_flight}": nodes_per_second(nodes, MCTS(in_flight=in_flight))
+        for nodes in args.nodes
+        for in_flight in (1, 4)
+    }
+    result |= {
+        "memory": memory_per_node(max(args.nodes), MCTS()),
         "latency_100ms_256_problems": waiting(256, 0.1),
     }
     text = json.dumps(result, indent=2)
