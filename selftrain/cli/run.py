@@ -65,8 +65,7 @@ def run(
 
 def resume(run: Run, redo: Redo = None, as_json: options.Json = False) -> int:
     """Go on with a run that was stopped."""
-    from selftrain.loop.overview import find_run
-    from selftrain.loop.session import read_header
+    from selftrain.loop.overview import find_run, read_header
 
     folder = find_run(run, ROOT)
     return _conduct(folder, read_header(folder), redo=redo, as_json=as_json)

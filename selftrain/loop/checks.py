@@ -1,4 +1,4 @@
-"""Checks of a configuration that need the names of others: algorithms, values, builders, losses, monitors.
+"""Checks of a configuration that need the names of others: algorithms, values, builders, losses.
 
 Contract: `check` raises `UsageError` for the first thing that cannot work, before anything is searched, read
 or loaded; a run must not find out after a night of searching that its loss has no such setting.
@@ -11,9 +11,10 @@ from typing import Any
 
 from selftrain.loop.config import LoopConfig
 from selftrain.loop.labelling import check_labels
-from selftrain.loop.monitoring import check_monitors
 from selftrain.loop.parts import Parts
+from selftrain.loop.reading import read
 from selftrain.loop.stages.build import SUPPLIED
+from selftrain.monitors import MonitorSettings
 from tasks.errors import UsageError
 from treesearch.api import open_algorithm, open_task, open_value
 from treesearch.engines.address import is_url
@@ -30,7 +31,7 @@ def check(config: LoopConfig, parts: Parts) -> None:
     if config.tune is not None:
         _check_search("best-of-n", config.tune.value or "logprob", config.tune.settings)
     build(parts.get("decontamination"), config.decontamination.settings, what="decontamination")
-    check_monitors(config.monitors)
+    read(MonitorSettings, config.monitors.settings, "monitors.settings")
     if config.train is not None:
         _check_training(config, parts)
     if config.prm is not None:

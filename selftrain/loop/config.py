@@ -24,6 +24,7 @@ from selftrain.loop.sections import (
     EnginePart,
     EvaluatePart,
     GatePart,
+    MonitorsPart,
     PrmPart,
     ProblemSource,
     QuarantinePart,
@@ -43,7 +44,7 @@ class LoopConfig:
 
     `policy` is the base model: `embedded`, a folder, a hub id, or for a frozen policy a server's address.
     `policy_from`: each iteration trains from the `base`, or from the `last` model that was promoted. `train`
-    None leaves the policy as it is. `monitors` are names of `selftrain.loop.monitoring`.
+    None leaves the policy as it is.
     """
 
     tasks: tuple[TaskPart, ...] = ()
@@ -59,7 +60,7 @@ class LoopConfig:
     tune: TunePart | None = None
     evaluate: EvaluatePart = field(default_factory=EvaluatePart)
     gate: GatePart = field(default_factory=GatePart)
-    monitors: tuple[str, ...] = ()
+    monitors: MonitorsPart = field(default_factory=MonitorsPart)
     quarantine: QuarantinePart = field(default_factory=QuarantinePart)
     decontamination: DecontaminationPart = field(default_factory=DecontaminationPart)
 

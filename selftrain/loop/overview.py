@@ -6,16 +6,18 @@ that was begun and is not finished is named. `to_json` is what `search selftrain
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from selftrain.loop.config import LoopConfig, from_json
 from selftrain.loop.context import BEGUN
 from selftrain.loop.layout import RUN, begun_iterations, stage_folder, stages_of
 from selftrain.loop.manifest import FILE, Costs, Manifest, read_json, read_manifest
 from selftrain.loop.state import System, after, base_system, quarantined
-from tasks.errors import UsageError
+from tasks.errors import DataError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +67,12 @@ class RunStatus:
 
 def status(folder: Path | str) -> RunStatus:
     """The status of the run in `folder`; `UsageError` if there is none, `DataError` if it is damaged."""
-    from selftrain.loop.session import read_header
-
     run = Path(folder)
     config = read_header(run)
     found = [_iteration(run, number) for number in begun_iterations(run)]
     system = _system(run, config.policy, found, config.prm)
     done = [each for each in found if each.iteration and _is_done(run, each.iteration)]
-    left_out = quarantined(run, len(done) + 1, limit=config.quarantine.after)
+    left_out = quarantined(run, len(done) + 1, config.quarantine)
     return RunStatus(
         run=str(run),
         state="finished" if len(done) >= config.iterations else "unfinished",
@@ -83,6 +83,18 @@ def status(folder: Path | str) -> RunStatus:
         quarantined={task: len(names) for task, names in left_out.items() if names},
         costs=sum((each.costs for each in found), Costs()),
     )
+
+
+def read_header(folder: Path) -> LoopConfig:
+    """The configuration of the run in `folder`; `UsageError` if it holds none, `DataError` if damaged."""
+    content = read_json(folder / RUN)
+    if content is None:
+        raise UsageError(f"{folder} is not a self-training run: it has no {RUN}")
+    if "selftrain" not in content:
+        raise DataError(
+            f"{folder / RUN} is not of a self-training run (of a search? `search resume` goes on)"
+        )
+    return from_json(content["selftrain"])
 
 
 def _is_done(run: Path, iteration: int) -> bool:
@@ -123,8 +135,6 @@ def _iteration(run: Path, iteration: int) -> IterationStatus:
 
 
 def _tasks(path: Path) -> dict[str, Any]:
-    import json
-
     return json.loads(path.read_text(encoding="utf-8"))["tasks"]
 
 

@@ -13,14 +13,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from selftrain.data.record import TrainingTree
-from selftrain.data.searched import Searched
 from selftrain.loop.gate import Evaluation
 from selftrain.loop.manifest import Costs
 from selftrain.loop.watch import Stop, Watch
 from tasks.base import Problem
 
 if TYPE_CHECKING:
+    from selftrain.data.record import TrainingTree
+    from selftrain.data.searched import Searched
     from selftrain.loop.searching import SearchedSet, SearchJob
 
 

@@ -187,16 +187,18 @@ class TunePart:
     """Choosing temperature and threshold by the balance score before each search (B-STaR).
 
     `problems` training problems are sampled at each of `temperatures`, `samples` solutions each, scored by
-    `value` (None: logprob) under `settings`; `setting` is the builder's setting that the best of `thresholds`
-    becomes. `wanted` is n*, how many different right solutions of a problem are enough.
+    `value` (None: logprob) under `settings`. `thresholds` are of the reward 1[right] + `weight` * value; what
+    the best one asks of a right solution's value becomes the builder's `setting`. `wanted` is n*, how many
+    different right solutions of a problem are enough.
     """
 
     temperatures: tuple[float, ...] = (0.5, 0.7, 0.9, 1.1)
-    thresholds: tuple[float, ...] = (0.0,)
+    thresholds: tuple[float, ...] = (1.0,)
     setting: str = "min_value"
     problems: int = 100
     samples: int = 16
     wanted: int = 8
+    weight: float = 1.0
     value: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -205,20 +207,33 @@ class TunePart:
             require(len(getattr(self, name)) > 0, name, "one number or more", getattr(self, name))
         for name in ("problems", "samples", "wanted"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require(self.weight > 0, "weight", "above 0", self.weight)
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantinePart:
-    """Problems that were searched in `after` iterations and never solved are left out (0: none are)."""
+    """Problems that were searched in `after` iterations and never solved are left out (0: none are).
+
+    They are tried again `retry_every` iterations after they were searched last (0: never).
+    """
 
     after: int = 0
+    retry_every: int = 4
 
     def __post_init__(self) -> None:
         require(self.after >= 0, "after", "at least 0", self.after)
+        require(self.retry_every >= 0, "retry_every", "at least 0", self.retry_every)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecontaminationPart:
     """Settings of `selftrain.decontamination`; what it finds stops the run before any search."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorsPart:
+    """Settings of `selftrain.monitors.MonitorSettings`: figures of each iteration besides accuracy."""
 
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from selftrain.loop.checks import check
-from selftrain.loop.config import LoopConfig, anchored, differences, from_json, read_config
+from selftrain.loop.config import LoopConfig, anchored, differences, read_config
 from selftrain.loop.context import Context
 from selftrain.loop.driver import conduct
 from selftrain.loop.events import EventLog
@@ -33,11 +33,11 @@ from selftrain.loop.layout import (
     stage_folder,
     stages_of,
 )
-from selftrain.loop.manifest import FILE, SCHEMA, read_json
-from selftrain.loop.overview import RunStatus, status
+from selftrain.loop.manifest import FILE, SCHEMA
+from selftrain.loop.overview import RunStatus, read_header, status
 from selftrain.loop.parts import Parts
 from selftrain.loop.watch import Watch
-from tasks.errors import DataError, UsageError
+from tasks.errors import UsageError
 from treesearch.atomic import write_json
 
 _PACKAGES = ("treesearch-toolkit", "torch", "transformers", "peft", "safetensors", "numpy", "vllm")
@@ -109,18 +109,6 @@ def _read(config: LoopConfig | Path | str | Sequence[Path]) -> LoopConfig:
     if isinstance(config, LoopConfig):
         return config
     return read_config([Path(config)] if isinstance(config, Path | str) else list(config))
-
-
-def read_header(folder: Path) -> LoopConfig:
-    """The configuration of the run in `folder`; `UsageError` if it holds none, `DataError` if damaged."""
-    content = read_json(folder / RUN)
-    if content is None:
-        raise UsageError(f"{folder} is not a self-training run: it has no {RUN}")
-    if "selftrain" not in content:
-        raise DataError(
-            f"{folder / RUN} is not of a self-training run (of a search? `search resume` goes on)"
-        )
-    return from_json(content["selftrain"])
 
 
 def _claim(folder: Path, config: LoopConfig, redo: str | None, log: EventLog) -> None:

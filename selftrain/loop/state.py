@@ -7,15 +7,13 @@ The gate's decisions change it so: `promote` makes the iteration's policy and re
 keeps the policy, and takes the reward model over only where it serves in searching and is not part of what
 was measured; `roll back` changes nothing. `previous` is the policy before the current one.
 
-A problem is in quarantine once `after` iterations searched it and none of its outcomes was right (often its
-gold is wrong: 19 of 20 such problems in rStar-Math); rolled-back iterations count, since what was searched is
-not what was learned.
+Problems are set aside by `selftrain.quarantine`; rolled-back iterations count there, since what was searched
+is not what was learned.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +21,8 @@ from selftrain.loop.gate import Action
 from selftrain.loop.hashing import model_hash
 from selftrain.loop.layout import stage_folder
 from selftrain.loop.manifest import Manifest, read_manifest
-from selftrain.loop.sections import PrmPart
+from selftrain.loop.sections import PrmPart, QuarantinePart
+from selftrain.quarantine import Quarantine, State, observe, set_aside
 from tasks.errors import DataError
 
 MODEL = "policy/model"
@@ -104,16 +103,15 @@ def require_manifest(run: Path, iteration: int, stage: str) -> Manifest:
     return found
 
 
-def quarantined(run: Path, before: int, *, limit: int) -> dict[str, set[str]]:
-    """Problems by task that iterations 1 to `before` - 1 searched `limit` times or more and never solved."""
-    searched: dict[str, Counter[str]] = {}
-    solved: dict[str, set[str]] = {}
-    for iteration in range(1, before if limit else 1):
-        path = stage_folder(run, iteration, "grade") / SOLVED
+def quarantined(run: Path, iteration: int, settings: QuarantinePart) -> dict[str, set[str]]:
+    """Problems by task that `iteration` leaves out, by what the iterations before it searched and solved."""
+    if not settings.after:
+        return {}
+    rule = Quarantine(after=settings.after, retry_every=settings.retry_every)
+    states: dict[str, State] = {}
+    for before in range(1, iteration):
+        path = stage_folder(run, before, "grade") / SOLVED
         for task, problems in json.loads(path.read_text(encoding="utf-8")).items():
-            searched.setdefault(task, Counter()).update(list(problems))
-            solved.setdefault(task, set()).update(name for name, (right, _) in problems.items() if right)
-    return {
-        task: {name for name, count in counts.items() if count >= limit and name not in solved[task]}
-        for task, counts in searched.items()
-    }
+            solved = {name: right > 0 for name, (right, _) in problems.items()}
+            states[task] = observe(states.get(task, {}), before, solved)
+    return {task: set(set_aside(state, iteration, rule)) for task, state in states.items()}

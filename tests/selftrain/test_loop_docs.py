@@ -66,9 +66,9 @@ def test_every_key_of_the_configuration_is_on_the_page() -> None:
     plain = {f"`{each.name}`": shown(each) for each in fields(LoopConfig)}
     told = {row[0]: row[1] for row in table("The run")}
     assert told.items() <= plain.items()
-    assert set(plain) - set(told) <= {*PARTS, "`quarantine`", "`decontamination`"}
-    last = {row[0]: row[1] for row in table("`quarantine`, `decontamination`")}
-    assert last == {"`after`": "`0`", "`settings`": "-"}
+    assert set(plain) - set(told) <= {*PARTS, "`quarantine`", "`decontamination`", "`monitors`"}
+    last = {row[0]: row[1] for row in table("`quarantine`, `decontamination`, `monitors`")}
+    assert last == {"`after`": "`0`", "`retry_every`": "`4`", "`settings`": "-"}
 
 
 def test_stages_and_decisions_are_those_of_the_code() -> None:

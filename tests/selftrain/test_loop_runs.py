@@ -376,8 +376,8 @@ def test_searches_that_fail_stop_the_stage_and_resuming_tries_them_again(
         ({"decontamination__settings": {"on_overlp": "drop"}}, "did you mean 'on_overlap'"),
         ({"prm": {"labels": {"completion": 3}}}, "did you mean 'completions'"),
         ({"train": None, "prm": {}}, "nothing to compare"),
+        ({"monitors": {"settings": {"kz": 3}}}, "did you mean 'ks'"),
         ({"policy": "http://localhost:1/v1"}, "cannot be trained here"),
-        ({"monitors": ["pass_at"]}, "unknown monitor"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_read(

@@ -46,7 +46,7 @@ async def search(
         inputs["value"] = system.search_value.hash
     if anchor is not None:
         inputs["base"] = anchor.hash
-    left_out = quarantined(run.folder, iteration, limit=run.config.quarantine.after)
+    left_out = quarantined(run.folder, iteration, run.config.quarantine)
     settings = {
         "search": _kept(asdict(part)),
         "engine": asdict(run.config.engine),

@@ -1,19 +1,22 @@
 """Stage `tune`: temperature and threshold of an iteration, by the balance of exploration and exploitation.
 
-Some training problems are sampled with the current model at every temperature, graded, and scored under
-every threshold (`selftrain.loop.balance`); the best pair sets the temperature of the iteration's search and a
-setting of its builder. ``balance.json`` holds all scores.
+Some training problems are sampled with the current model at every temperature and graded; the balance score
+(`selftrain.monitors.choose_configuration`, B-STaR) chooses a temperature and a threshold T of the reward
+
+    1[right] + weight * value
+
+The temperature is that of the iteration's search. Builders train on right solutions, so that their least
+value is (T - 1) / weight. ``balance.json`` holds all scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from selftrain.data.searched import Searched
-from selftrain.loop.balance import balance_score, best
 from selftrain.loop.context import Context, StageError
 from selftrain.loop.hashing import file_hash
 from selftrain.loop.manifest import Costs, Done, file_output
@@ -22,6 +25,7 @@ from selftrain.loop.searching import ProblemFile, SearchJob
 from selftrain.loop.sections import TunePart
 from selftrain.loop.stages.decontaminate import problems_path
 from selftrain.loop.state import System, quarantined
+from selftrain.monitors import Query, Sample, choose_configuration, samples_of
 from treesearch.atomic import write_json
 
 NAME = "tune"
@@ -39,28 +43,25 @@ async def tune(run: Context, iteration: int, system: System, part: TunePart) -> 
 
     async def work(folder: Path) -> Done:
         sets = _sets(run, iteration, part, folder)
-        scores: dict[float, dict[float, float]] = {}
+        sampled: dict[float, Sequence[Query]] = {}
         costs = Costs()
         for temperature in part.temperatures:
-            graded, spent = await _sampled(run, system, part, sets, temperature, folder)
+            sampled[temperature], spent = await _sampled(run, system, part, sets, temperature, folder)
             costs += spent
-            scores[temperature] = {
-                threshold: balance_score(graded, threshold=threshold, wanted=part.wanted)
-                for threshold in part.thresholds
-            }
-        temperature, threshold = best(scores)
+        chosen = choose_configuration(sampled, part.thresholds, wanted=part.wanted, weight=part.weight)
         rows = [
             {"temperature": heat, "threshold": limit, "balance": score}
-            for heat, row in scores.items()
+            for heat, row in chosen.scores.items()
             for limit, score in row.items()
         ]
         write_json(folder / FILE, {"scores": rows})
         return Done(
             outputs={"balance": file_output(folder, FILE)},
             results={
-                "temperature": temperature,
-                "threshold": threshold,
-                "balance": scores[temperature][threshold],
+                "temperature": chosen.temperature,
+                "threshold": chosen.threshold,
+                "balance": chosen.score,
+                "least_value": (chosen.threshold - 1) / part.weight,
             },
             costs=costs,
         )
@@ -70,13 +71,13 @@ async def tune(run: Context, iteration: int, system: System, part: TunePart) -> 
     )
     return {
         "search": {"policy.temperature": found.results["temperature"]},
-        "builder": {part.setting: found.results["threshold"]},
+        "builder": {part.setting: found.results["least_value"]},
     }
 
 
 def _sets(run: Context, iteration: int, part: TunePart, folder: Path) -> tuple[ProblemFile, ...]:
     """The problems that are sampled, of each task an equal share."""
-    left_out = quarantined(run.folder, iteration, limit=run.config.quarantine.after)
+    left_out = quarantined(run.folder, iteration, run.config.quarantine)
     share = max(1, part.problems // len(run.config.trained))
     found: list[ProblemFile] = []
     for name in run.config.trained:
@@ -104,8 +105,8 @@ async def _sampled(
     sets: tuple[ProblemFile, ...],
     temperature: float,
     folder: Path,
-) -> tuple[list[Searched], Costs]:
-    """Graded samples of all sets at a temperature."""
+) -> tuple[list[list[Sample]], Costs]:
+    """Graded samples of each problem of all sets at a temperature, and what they took."""
     job = SearchJob(
         model=system.policy.place,
         sets=sets,
@@ -126,4 +127,4 @@ async def _sampled(
                 "tries them again"
             )
         graded += await run.parts.get("grade")(place, each.name, thaw(each.path, each.task), each.task)
-    return graded, sum((searched.costs for searched in found.values()), Costs())
+    return samples_of(graded), sum((searched.costs for searched in found.values()), Costs())
