@@ -1,0 +1,87 @@
+"""Where a run's figures go: `metrics.jsonl` in its folder always, and trackio or wandb if asked for.
+
+Contract: `write` adds a line, `cut` takes away the lines behind a step, for a run that goes on from an older
+checkpoint. Only the first process writes. The file is the record: what was sent to a sink cannot be taken
+back there, so a resumed run may show steps twice. Sinks are imported when they are opened;
+`MissingPrerequisiteError` names the command that installs one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from selftrain.training.config import TrainConfig
+from tasks.errors import MissingPrerequisiteError
+from treesearch.atomic import write_text
+
+METRICS = "metrics.jsonl"
+
+
+class Metrics:
+    """The lines of the run in `out`; `writes` is whether this process is the one that does."""
+
+    def __init__(self, out: Path, config: TrainConfig, *, writes: bool) -> None:
+        self._path = out / METRICS
+        self._writes = writes
+        self._sink: Any = _open_sink(out, config) if writes and config.sink != "none" else None
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Add a line; its ``step`` is the optimizer step."""
+        if not self._writes:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self._sink is not None:
+            self._sink.log(_flat(line), step=line["step"])
+
+    def cut(self, step: int) -> None:
+        """Take away the lines behind `step`, and a torn last one."""
+        if self._writes and self._path.exists():
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+            write_text(self._path, "".join(f"{line}\n" for line in kept))
+
+    def close(self) -> None:
+        """Tell the sink that the run is over."""
+        if self._sink is not None:
+            self._sink.finish()
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; a torn line is behind every step."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf
+
+
+def _open_sink(out: Path, config: TrainConfig) -> Any:
+    """trackio and wandb have the same three calls: init, log and finish; wandb goes on with runs by id."""
+    try:
+        sink: Any = importlib.import_module(config.sink)
+    except ImportError as error:
+        raise MissingPrerequisiteError(
+            f"sink={config.sink} needs the package: pip install {config.sink}; or sink=none"
+        ) from error
+    place = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
+    by_id = {"id": place} if config.sink == "wandb" else {}
+    sink.init(project=config.sink_project, name=out.name, config=asdict(config), resume="allow", **by_id)
+    return sink
+
+
+def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested figures as ``held_out/loss``."""
+    found: dict[str, Any] = {}
+    for key, value in line.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}/{name}": one for name, one in value.items()}
+        else:
+            found[key] = value
+    return found
