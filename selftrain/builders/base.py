@@ -131,7 +131,9 @@ class Builder(ABC):
         """Raise `UsageError` naming the first required input that was not given."""
         for name, what in self.inputs(optional=False).items():
             if getattr(self, name) is None:
-                raise UsageError(f"builder {self.name!r} needs {name}, {what}; give it from Python")
+                raise UsageError(
+                    f"builder {self.name!r} needs {name}, {what}; give it by --input or from Python"
+                )
 
     def tree(
         self,

@@ -2,7 +2,7 @@
 
 Contract: `Searched` is everything that a builder may look at; a builder is a pure function of it. Node
 numbers are those of the tree. `read_tree` makes it of a `treesearch.Tree` and grades its solutions with the
-gold. Where a tree comes from a run, `prm.labels.trees.run_trees` folds it out of the journal.
+gold. `selftrain.builders.session.read_runs` makes it of all trees of run directories.
 
 It keeps no roll-outs: a completion's tokens are not in the tree. Their grades are, in `right` and `outcomes`.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from prm.labels.completer import Judge
 from selftrain.packing.tree import TokenTree, token_tree
 from tasks.base import Problem, Task
-from tasks.errors import UsageError
+from tasks.errors import DataError, UsageError
 from treesearch.tree import ROOT, Tree
 
 
@@ -59,27 +59,20 @@ class Searched:
 
 
 async def read_tree(
-    tree: Tree, task: Task, *, prompt_ids: Sequence[int], prompt: str, end_ids: Collection[int]
+    tree: Tree,
+    task: Task,
+    *,
+    prompt_ids: Sequence[int],
+    prompt: str,
+    end_ids: Collection[int],
+    require_gold: bool = True,
 ) -> Searched:
     """Grade a tree's solutions and roll-outs with the gold and lay it out for builders.
 
-    `prompt_ids`, `end_ids`: see `token_tree`; `prompt` is the text of it. `DataError` where a problem has
-    no gold to grade against.
+    `prompt_ids`, `end_ids`: see `token_tree`; `prompt` is the text of it. A problem without a gold to grade
+    against is `DataError`, or with `require_gold` false a tree without grades and outcomes.
     """
-    judge = Judge(task=task, problem=tree.problem)
-    correct: list[bool | None] = [None] * len(tree.nodes)
-    outcomes, right = [0] * len(tree.nodes), [0] * len(tree.nodes)
-    for done in tree.completions:
-        outcomes[done.node] += 1
-        right[done.node] += await judge.right(done.answer)
-    for node in tree.nodes[1:]:
-        if node.finished and node.step is not None:
-            correct[node.id] = await judge.right(node.step.answer)
-            outcomes[node.id] += 1
-            right[node.id] += bool(correct[node.id])
-    for node in reversed(tree.nodes[1:]):
-        outcomes[node.parent] += outcomes[node.id]
-        right[node.parent] += right[node.id]
+    correct, outcomes, right = await _grade(tree, Judge(task=task, problem=tree.problem), require_gold)
     return Searched(
         problem=tree.problem,
         tree=token_tree(tree, prompt_ids, end_ids=end_ids),
@@ -93,3 +86,30 @@ async def read_tree(
         q=tuple(node.q for node in tree.nodes),
         visits=tuple(node.visits for node in tree.nodes),
     )
+
+
+async def _grade(
+    tree: Tree, judge: Judge, require_gold: bool
+) -> tuple[list[bool | None], list[int], list[int]]:
+    """Grades of finished nodes, and of each node the outcomes at or below it and how many were right."""
+    correct: list[bool | None] = [None] * len(tree.nodes)
+    outcomes, right = [0] * len(tree.nodes), [0] * len(tree.nodes)
+    try:
+        for done in tree.completions:
+            right[done.node] += await judge.right(done.answer)
+            outcomes[done.node] += 1
+        for node in tree.nodes[1:]:
+            if node.finished and node.step is not None:
+                correct[node.id] = await judge.right(node.step.answer)
+                outcomes[node.id] += 1
+                right[node.id] += bool(correct[node.id])
+    except DataError:
+        if require_gold:
+            raise
+        # A gold that cannot be read comes to light at the first real answer: missing ones are wrong before.
+        nothing = [0] * len(tree.nodes)
+        return [None] * len(tree.nodes), nothing, nothing
+    for node in reversed(tree.nodes[1:]):
+        outcomes[node.parent] += outcomes[node.id]
+        right[node.parent] += right[node.id]
+    return correct, outcomes, right
