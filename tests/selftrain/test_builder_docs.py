@@ -10,8 +10,9 @@ from pathlib import Path
 from packing_worlds import VOCABULARY
 
 from selftrain.builders import REASONS, builder_inputs, builder_names, find_builder
+from selftrain.builders.inputs import READERS
 from selftrain.builders.pairing import PairBuilder
-from selftrain.data.exports import EXPORTS, Completion, Preference
+from selftrain.data.exports import BUNDLES, EXPORTS, Completion, Preference
 from tasks.base import Problem
 from tasks.math import MathTask
 from treesearch.engines.base import FinishReason
@@ -87,6 +88,13 @@ def test_the_formats_and_their_columns_are_those_that_are_written() -> None:
             assert any(re.fullmatch(one.replace("*", ".+"), entry.name) for one in named), entry.name
 
 
+def test_the_bundles_and_the_files_of_inputs_are_those_of_the_code() -> None:
+    bundles = {name.strip("`"): text for name, text in rows("bundle")}
+    assert set(bundles) == set(BUNDLES)
+    assert re.findall(r"`([a-z-]+)\.jsonl`", bundles["trl"]) == list(BUNDLES["trl"][1])
+    assert {name.strip("`") for name, _ in rows("file")} == set(READERS)
+
+
 def test_the_example_runs(tmp_path: Path) -> None:
     tree = Tree(problem=Problem(id="p", question="What is 1 + 1?", gold="2"))
     steps = [
@@ -100,8 +108,8 @@ def test_the_example_runs(tmp_path: Path) -> None:
         answer = text[-2] if finish is FinishReason.END else None
         tree.commit([Added(parent, Step(text, ids, (-0.5, -0.5), finish, answer=answer, vote=answer), 1.0)])
     tree.commit([Rolled(2, "0", 3, "0", "0", None)])
-    block = re.search(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    assert block is not None
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
     world = {
         "tree": tree,
         "task": MathTask(),
@@ -110,7 +118,7 @@ def test_the_example_runs(tmp_path: Path) -> None:
         "end_id": 1,
         "folder": tmp_path,
     }
-    exec(compile(block.group(1), "selftrain-data.md", "exec"), world)
+    exec(compile(blocks[1], "selftrain-data.md", "exec"), world)
     assert world["built"].counts == {"kept.sft": 1, "kept.tree-plv": 1}  # type: ignore[attr-defined]
     assert len((tmp_path / "pairs.jsonl").read_text(encoding="utf-8").splitlines()) == 1
     assert max(token for _, _, ids in steps for token in ids) < VOCABULARY
