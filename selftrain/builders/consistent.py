@@ -2,11 +2,12 @@
 
 `Consistent` (CREAM): of a problem's solutions, the best by the current reward over the worst. How well the
 rankings by this and by the previous iterate's reward agree is ``C = (tau + 1) / 2`` in [0, 1] with Kendall's
-tau, and the pair's smoothing is ``1 - C``: the mean over all problems (`consistency` = set, the default of
-the paper's code), or each problem's own. The current reward is a value rule, the previous one another (by
-default the mean stored log-prob, as for a base model), or numbers from outside by problem id and solution
-text. C below 1/2 turns the pair round, as the paper's loss does. Source: CREAM (Wang et al., arXiv
-2410.12735), section 4.
+tau, and the pair's smoothing is ``1 - C``: the mean over all problems that give a pair (`consistency` = set,
+the default of the paper's code), or each problem's own. With `measure` = spearman tau is Spearman's rho, with
+top-order C is 1 where best and worst of one ranking are those of the other, else 0. The current reward is a
+value rule, the previous one another (by default the mean stored log-prob, as for a base model), or numbers
+from outside by problem id and solution text. C below 1/2 turns the pair round, as the paper's loss does.
+Source: CREAM (Wang et al., arXiv 2410.12735), section 4.
 
 `Uncertain` (UPO): of N >= 4 solutions ranked by value, those of the upper half over those of the lower half,
 drawn by weights ``P ~ 1 - B`` without replacement, where B in [0, log 2] is an estimator's uncertainty of the
@@ -14,14 +15,17 @@ pair (`selftrain.losses.bald`). The pair's smoothing is ``0.5 B / log 2``. Sourc
 2409.11212).
 
 Deviations: tau counts a tie in either ranking as neither agreeing nor disagreeing; the repository ranks ties
-in the order of the samples. UPO prints the smoothing 1 / (P + 1), which is never below 1/2 and so never
-favours the chosen side (see `selftrain.losses.preference`); its factor mu of P is 1.
+in the order of the samples. Its top-order compares the ranks of the first and the last sample; here those of
+the best and the worst, as they are what the pair is made of. UPO prints the smoothing 1 / (P + 1), which is
+never below 1/2 and so never favours the chosen side (see `selftrain.losses.preference`); its factor mu of P
+is 1.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -36,19 +40,39 @@ from selftrain.data.searched import Searched
 from tasks.errors import UsageError
 from treesearch.seeds import derive
 
+Measure = Literal["kendall", "spearman", "top-order"]
 
-def consistency(one: Sequence[float], other: Sequence[float]) -> float:
-    """``(tau + 1) / 2`` of two lists of rewards of the same solutions; 1 for equal, 0 for opposite rankings.
+
+def consistency(one: Sequence[float], other: Sequence[float], measure: Measure = "kendall") -> float:
+    """How well two lists of rewards of the same solutions agree, in [0, 1]; see the module.
 
     `UsageError` for lists of different lengths or of fewer than two numbers.
     """
     if len(one) != len(other) or len(one) < 2:
         raise UsageError(f"two rankings of at least two solutions, got {len(one)} and {len(other)} rewards")
+    if measure == "top-order":
+        best, worst = (pick(range(len(one)), key=one.__getitem__) for pick in (max, min))
+        return float(other[best] == max(other) and other[worst] == min(other) and max(other) > min(other))
+    correlation = _kendall(one, other) if measure == "kendall" else _spearman(one, other)
+    return (correlation + 1) / 2
+
+
+def _kendall(one: Sequence[float], other: Sequence[float]) -> float:
     agreement = 0
     for i, j in combinations(range(len(one)), 2):
         product = (one[i] - one[j]) * (other[i] - other[j])
         agreement += (product > 0) - (product < 0)
-    return (agreement / math.comb(len(one), 2) + 1) / 2
+    return agreement / math.comb(len(one), 2)
+
+
+def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
+    """The correlation of ranks, those of equal rewards being their mean; 0 where either has one rank."""
+    ranks = [
+        [sum(x < y for x in each) + sum(x == y for x in each) / 2 for y in each] for each in (one, other)
+    ]
+    if any(len(set(each)) == 1 for each in ranks):
+        return 0.0
+    return min(1.0, max(-1.0, statistics.correlation(*ranks)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +84,7 @@ class Consistent(PairBuilder):
     value: Rule = "value"
     previous: Rule = "logprob"
     consistency: Literal["set", "problem"] = "set"
+    measure: Measure = "kendall"
     previous_rewards: Mapping[str, Mapping[str, float]] | None = field(
         default=None,
         repr=False,
@@ -83,7 +108,7 @@ class Consistent(PairBuilder):
         if rewards[0] == rewards[-1]:
             tally.drop("tie")
             return None
-        agreed = consistency(rewards, [old for _, old in known])
+        agreed = consistency(rewards, [old for _, old in known], self.measure)
         pair = whole(searched, known[0][0], known[-1][0], smoothing=1 - agreed)
         return self.tree(searched, pairs=self.pairs(searched, [pair], tally))
 

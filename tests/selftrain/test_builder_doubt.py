@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from itertools import permutations
+from typing import Any
 
 import pytest
 import torch
@@ -118,6 +119,42 @@ def test_consistency_is_one_for_equal_and_zero_for_opposite_rankings_and_tau_bet
     assert consistency([1, 1, 1], [1, 2, 3]) == 0.5
     with pytest.raises(UsageError, match="two rankings of at least two"):
         consistency([1], [1])
+
+
+def test_spearmans_rho_is_one_less_the_squared_differences_of_ranks() -> None:
+    for order in permutations([1, 2, 3, 4]):
+        squares = sum((place - rank) ** 2 for place, rank in enumerate(order, 1))
+        rho = 1 - 6 * squares / (4 * (16 - 1))
+        assert consistency([1, 2, 3, 4], list(order), "spearman") == pytest.approx((rho + 1) / 2)
+    assert consistency([1, 1, 1], [1, 2, 3], "spearman") == 0.5
+
+
+def test_top_order_wants_the_same_best_and_the_same_worst() -> None:
+    assert consistency([1, 2, 3, 4], [1, 3, 2, 4], "top-order") == 1
+    assert consistency([1, 2, 3, 4], [1, 2, 4, 3], "top-order") == 0
+    assert consistency([1, 2, 3, 4], [2, 1, 3, 4], "top-order") == 0
+    assert consistency([1, 2], [5, 5], "top-order") == 0
+
+
+@FEW
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=6),
+    measure=st.sampled_from(["kendall", "spearman", "top-order"]),
+)
+def test_every_measure_is_in_0_to_1_and_asks_for_no_order_of_the_samples(
+    pairs: list[tuple[int, int]], measure: Any
+) -> None:
+    found = consistency(*zip(*pairs, strict=True), measure)
+    assert 0 <= found <= 1
+    if measure != "top-order" or len({x for x, _ in pairs}) == len(pairs):
+        assert consistency(*zip(*pairs[::-1], strict=True), measure) == pytest.approx(found)
+
+
+def test_cream_smooths_by_the_measure_that_is_asked_for() -> None:
+    tree = ranked("q", 0.9, 0.1, 0.5)
+    for measure in ("kendall", "spearman", "top-order"):
+        pair = pairs_of(opened("cream", previous_rewards=PREVIOUS, measure=measure)([tree]))[0]
+        assert pair.smoothing == pytest.approx(1 - consistency([0.9, 0.1, 0.5], [1.0, 2.0, 3.0], measure))
 
 
 def ranked(problem: str, *now: float) -> Searched:
