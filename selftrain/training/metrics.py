@@ -1,7 +1,7 @@
 """Where a run's figures go: `metrics.jsonl` in its folder always, and trackio or wandb if asked for.
 
-Contract: `write` adds a line, `cut` takes away the lines behind a step, for a run that goes on from an older
-checkpoint. Only the first process writes. The file is the record: what was sent to a sink cannot be taken
+Contract: `write` adds a line, `cut` takes away the lines that a run which goes on from a checkpoint writes
+again. Only the first process writes. The file is the record: what was sent to a sink cannot be taken
 back there, so a resumed run may show steps twice. Sinks are imported when they are opened;
 `MissingPrerequisiteError` names the command that installs one.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -42,10 +41,10 @@ class Metrics:
             self._sink.log(_flat(line), step=line["step"])
 
     def cut(self, step: int) -> None:
-        """Take away the lines behind `step`, and a torn last one."""
+        """Take away the lines behind `step`, those of an export that was cut short there, and a torn one."""
         if self._writes and self._path.exists():
             lines = self._path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step_of(line) <= step]
+            kept = [line for line in lines if _stays(line, step)]
             write_text(self._path, "".join(f"{line}\n" for line in kept))
 
     def close(self) -> None:
@@ -54,12 +53,13 @@ class Metrics:
             self._sink.finish()
 
 
-def _step_of(line: str) -> float:
-    """The step of a line; a torn line is behind every step."""
+def _stays(line: str, step: int) -> bool:
+    """Whether a run at `step` does not write it again: figures after training, without a loss, it does."""
     try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return math.inf
+        found = json.loads(line)
+    except ValueError:  # torn
+        return False
+    return found["step"] < step or (found["step"] == step and (not step or "loss" in found))
 
 
 def _open_sink(out: Path, config: TrainConfig) -> Any:

@@ -116,13 +116,15 @@ def test_without_merging_only_the_adapter_is_written(base: Path, tmp_path: Path)
 
 
 def test_an_export_that_was_cut_short_is_written_anew(base: Path, tmp_path: Path) -> None:
-    first = summary_of(rich_trees(3), base, tmp_path, **SETTINGS)
+    first = summary_of(rich_trees(3), base, tmp_path, holdout=0.3, **SETTINGS)
+    lines = (tmp_path / METRICS).read_text()
     weights = load_file(tmp_path / "model" / "model.safetensors")
     (tmp_path / "summary.json").unlink()
     shutil.move(tmp_path / "model", tmp_path / "model.new")
     save_file({"half": torch.zeros(1)}, tmp_path / "model.new" / "model.safetensors")
-    second = summary_of(rich_trees(3), base, tmp_path, **SETTINGS)
+    second = summary_of(rich_trees(3), base, tmp_path, holdout=0.3, **SETTINGS)
     assert second == first
+    assert (tmp_path / METRICS).read_text() == lines
     again = load_file(tmp_path / "model" / "model.safetensors")
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
@@ -173,8 +175,9 @@ def test_a_sink_that_is_not_installed_is_named_with_the_command(
 
 def test_lines_behind_a_step_and_a_torn_one_are_taken_away(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path, TrainConfig(), writes=True)
-    for step in range(4):
-        metrics.write({"step": step, "held_out": {"loss": 1.0}})
+    metrics.write({"step": 0, "held_out": {"loss": 1.0}})
+    for step in range(1, 4):
+        metrics.write({"step": step, "loss": 1.0})
     with (tmp_path / METRICS).open("a") as file:
         file.write('{"step": 1, "held_out": {"loss": 1.0}')
     metrics.cut(2)

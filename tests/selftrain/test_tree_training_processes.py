@@ -101,9 +101,9 @@ def _same_course(one: Path, other: Path) -> None:
     for mine, theirs in zip(*lines, strict=True):
         assert mine.keys() == theirs.keys()
         for name in {"loss", "margin", "gradient_norm", "tokens"} & mine.keys():
-            assert theirs[name] == pytest.approx(mine[name], rel=1e-3, abs=2e-4)
+            assert theirs[name] == pytest.approx(mine[name], rel=1e-4, abs=2e-5)
         held = (mine.get("held_out", {}), theirs.get("held_out", {}))
-        assert held[0] == pytest.approx(held[1], rel=1e-3, abs=2e-4)
+        assert held[0] == pytest.approx(held[1], rel=1e-4, abs=2e-5)
 
 
 @pytest.mark.parametrize(("one", "several"), [("one", "replicated"), ("one", "sharded"), ("alone", "idle")])
