@@ -42,20 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Unclosed context:ResourceWarning")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.vllm)
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    """Tests that share an engine stay on one of xdist's workers (``-n 2 --dist loadgroup``)."""
-    if item.path.stem in ("test_vllm_contract", "test_vllm_engine"):
-        return "engine"
-    return item.nodeid if item.path.stem == "test_prm_on_vllm" else item.path.stem
 
 
 @pytest.fixture(scope="session", autouse=True)
