@@ -1,8 +1,8 @@
 """Self-training: from searched trees to training data, to a trained model, to a gate, to the next iteration.
 
-What is here so far is training on packed trees: `selftrain.packing` runs a searched tree as one row and gives
-the log-probability of every edge, `selftrain.losses` makes losses of these. Builders of data, the trainer
-around them and the loop are not here yet.
+`builders` make training data of searched trees (`data` holds its records and exports), `training` trains on
+packed trees (`packing`: a tree is one row; `losses`), `decontamination`, `quarantine` and `monitors` watch over
+what is trained on, and `loop` does all of it again and again, with a gate.
 
 It may import `treesearch`, `prm` and `tasks`, and none of them imports it.
 """

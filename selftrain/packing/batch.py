@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from selftrain.packing.edges import EdgeIndex
-from selftrain.packing.rows import Row, rows
+from selftrain.packing.layout import Row, rows
 from selftrain.packing.tree import TokenTree
 from tasks.errors import UsageError
 from treesearch.tree import ROOT
