@@ -77,7 +77,7 @@ async def _learn(
     data = await build(run, iteration, system, graded, tuned=tuned["builder"])
     await train(run, iteration, start, data)
     if config.builder.phases == 2:
-        later = candidate(run.folder, iteration, system, None)
+        later = candidate(run.folder, iteration, system, None, phase=1)
         again = await search(run, iteration, later, tuned=tuned["search"], anchor=None, phase=2)
         graded["grade-2"] = await grade(run, iteration, again, phase=2)
         data = await build(run, iteration, system, graded, tuned=tuned["builder"], phase=2)

@@ -47,6 +47,8 @@ CHANGES: dict[str, Any] = {
         "settings": {"epochs": 1, "batch_size": 8, "holdout": 0.0, "checkpoint_every": 1},
         "use": "search",
     },
+    "builder": {"name": "sft", "rewards": "log-ratio", "phases": 2},
+    "tune": {"temperatures": [0.7, 1.0], "setting": "min_distance", "problems": 2, "samples": 2},
     "evaluate__concurrency": 1,
     "search__concurrency": 2,
 }
@@ -60,6 +62,11 @@ def hashes(out: Path) -> dict[str, str]:
             content = json.loads(path.read_text())
             found[f"{number}/{content.get('stage', 'iteration')}"] = content["hash"]
     return found
+
+
+def places_of_stages(out: Path) -> set[str]:
+    """Every stage that ran, as ``iteration/stage``."""
+    return {f"{event['iteration']}/{event['stage']}" for event in read_events(out) if "stage" in event}
 
 
 class Writes:
@@ -118,7 +125,8 @@ def main() -> None:
     counts: dict[str, int] = json.loads(report.read_text())
     kills: list[dict[str, Any]] = []
     for place, count in counts.items():
-        for number in sorted({1, (count + 1) // 2, count}):
+        inside = place in places_of_stages(plain)
+        for number in sorted({1, (count + 1) // 2, count} if inside else {count}):
             out = world.folder / f"{place.replace('/', '-').replace(' ', '-')}-{number}"
             killed = forked(world, out, (place, number), report)
             resumed = forked(world, out, None, report)

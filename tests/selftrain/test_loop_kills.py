@@ -12,7 +12,9 @@ import pytest
 
 pytestmark = pytest.mark.timeout(600)
 STAGES = {
-    *("0/decontaminate", "0/evaluate", "1/search", "1/grade", "1/build", "1/train", "1/prm"),
+    *("0/decontaminate", "0/evaluate", "1/tune"),
+    *("1/search", "1/grade", "1/score", "1/build", "1/train"),
+    *("1/search-2", "1/grade-2", "1/build-2", "1/train-2", "1/prm"),
     *("1/evaluate", "1/gate", "1/monitors"),
 }
 
