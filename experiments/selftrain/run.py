@@ -51,9 +51,9 @@ def configuration(task: str, arm: str, seed: int, *, small: bool) -> LoopConfig:
 def final_problems(task: str, folder: Path, count: int) -> ProblemFile:
     """The problems that the figures are of, frozen in `folder`."""
     path = folder / f"final-{count}.jsonl"
-    part = TaskPart(name=task, task=task, heldout=ProblemSource(generate=count, start=FINAL_START))
+    part = TaskPart(name=task, task=task, heldout=ProblemSource(generate=2 * count, start=FINAL_START))
     if not path.exists():
-        freeze(path, load(part, "heldout"), task)
+        freeze(path, load(part, "heldout")[:count], task)  # equal questions are left out
     return ProblemFile(name=task, task=task, path=path, seed=0)
 
 
