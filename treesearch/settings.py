@@ -10,7 +10,8 @@ import enum
 import types
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from tasks.errors import UsageError, unknown_name
 
@@ -27,6 +28,21 @@ def build(cls: type[T], given: Mapping[str, Any], *, what: str) -> T:
             raise unknown_name(f"setting of {what}", key, valid)
         values[key] = coerce(raw, hints[key], f"{what}.{key}")
     return cls(**values)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file of settings holds; `UsageError` where there is none."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"config file {str(path)!r} cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: must hold keys and values, such as 'epochs: 2'")
+    return {str(key): value for key, value in cast("dict[Any, Any]", content).items()}
 
 
 def coerce(raw: Any, hint: Any, name: str) -> Any:

@@ -8,28 +8,23 @@ processes: `accelerate launch -m treesearch.cli prm train ...`.
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tasks.errors import UsageError, unknown_name
+from prm.cli.training import Lines, Wanted, reports, settle_for
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import say, say_json, tell
 
 if TYPE_CHECKING:
-    from prm.training import Outcome, Progress, TrainConfig
+    from prm.training import Outcome, TrainConfig
 
-_EVERY_S = 5.0
-_PLACES = ("data", "base", "out")
 _DATA = "JSONL of solutions with a label a step, or of pairs; see docs/prm-training.md."
 _BASE = "Model to start from: embedded, a folder, or a hub id. [default: embedded]"
 _OUT = "Directory of the run; one that is there is gone on with."
@@ -44,16 +39,6 @@ HeadOption = Annotated[
 ]
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help=_OUT)]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=_SET)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the command was asked for, after file and options were put together."""
-
-    data: Path
-    base: str
-    out: Path
-    config: TrainConfig
 
 
 def train(
@@ -83,57 +68,19 @@ def train(
     if found is None or not found.finished:
         tell(f"interrupted; go on with: search prm train --out {shlex.quote(str(wanted.out))}")
         return ExitCode.INTERRUPTED
-    if _is_first():
+    if reports():
         _report(found, as_json=as_json)
     return ExitCode.DONE
 
 
-def settle(flags: Mapping[str, Any], file: Path | None) -> Wanted:
+def settle(flags: Mapping[str, Any], file: Path | None) -> Wanted[TrainConfig]:
     """Options over the YAML file over what the run in `out` was made of; `UsageError` for unknown keys."""
-    from dataclasses import fields
-
     from prm.training import TrainConfig
-    from prm.training.session import read_run
-    from treesearch.settings import build
 
-    given = {**(_read_yaml(file) if file is not None else {}), **flags}
-    known = [*_PLACES, *(field.name for field in fields(TrainConfig))]
-    for key in given:
-        if key not in known:
-            raise unknown_name("setting of training", key, known)
-    if not given.get("out"):
-        raise UsageError("say where the run goes: --out DIR")
-    out = Path(str(given["out"]))
-    before = read_run(out)
-    if before is not None:
-        there = {"data": before["data"]["source"], "base": before["base"]["model"], **before["config"]}
-        given = {key: value for key, value in there.items() if value is not None} | given
-    if not given.get("data"):
-        raise UsageError("say what to train on: --data FILE")
-    chosen = {key: value for key, value in given.items() if key not in _PLACES}
-    return Wanted(
-        data=Path(str(given["data"])),
-        base=str(given.get("base") or "embedded"),
-        out=out,
-        config=build(TrainConfig, chosen, what="training"),
-    )
+    return settle_for(TrainConfig, flags, file)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"config file {str(path)!r} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not YAML ({error})") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{path}: must hold keys and values")
-    return {str(key): value for key, value in found.items()}  # pyright: ignore[reportUnknownArgumentType]
-
-
-async def _run(wanted: Wanted) -> Outcome:
+async def _run(wanted: Wanted[TrainConfig]) -> Outcome:
     """Train in a thread; a signal asks it to stop after the step it is at, which leaves a checkpoint."""
     import asyncio
 
@@ -148,7 +95,7 @@ async def _run(wanted: Wanted) -> Outcome:
         raise
 
 
-def _train(wanted: Wanted, asked: threading.Event) -> Outcome:
+def _train(wanted: Wanted[TrainConfig], asked: threading.Event) -> Outcome:
     from prm.training import read_pairs, read_rows, train
     from prm.training.heads import head_of
 
@@ -159,43 +106,9 @@ def _train(wanted: Wanted, asked: threading.Event) -> Outcome:
         out=wanted.out,
         config=wanted.config,
         source=str(wanted.data),
-        on_progress=_Lines() if _is_first() else None,
+        on_progress=Lines(_figures) if reports() else None,
         stop=asked.is_set,
     )
-
-
-def _is_first() -> bool:
-    """Whether this is the process that reports, where a launcher started several."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-class _Lines:
-    """A line every few seconds, and one for each evaluation."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + _EVERY_S
-        self._began: tuple[int, float] | None = None
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if self._began is None:
-            self._began = progress.step, now
-        if now >= self._next or progress.evaluation is not None:
-            self._next = now + _EVERY_S
-            tell(self._line(progress, now))
-
-    def _line(self, progress: Progress, now: float) -> str:
-        from treesearch.cli.progress import duration
-
-        parts = [f"step {progress.step:,}/{progress.steps:,}", f"loss {progress.loss:.4f}"]
-        parts.append(f"{progress.tokens:,} tokens")
-        first, began = self._began or (progress.step, now)
-        if progress.step > first:
-            left = (progress.steps - progress.step) * (now - began) / (progress.step - first)
-            parts.append(f"ETA {duration(left)}")
-        if progress.evaluation is not None:
-            parts.append(f"held out: {_figures(progress.evaluation)}")
-        return ", ".join(parts)
 
 
 def _figures(found: Mapping[str, Any]) -> str:

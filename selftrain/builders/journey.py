@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from selftrain.builders.base import Tally, require, require_cap
 from selftrain.builders.chains import Composer, ComposingBuilder, wrong_children
-from selftrain.builders.solutions import Solution, distinct, graded, solutions
+from selftrain.builders.solutions import Solution, best_right
 from selftrain.builders.values import Rule
 from selftrain.data.record import Trace, TrainingTree
 from selftrain.data.searched import Searched
@@ -53,15 +53,10 @@ class Journey(ComposingBuilder):
 
     def build(self, searched: Searched, tally: Tally) -> TrainingTree | None:
         """See the module."""
-        if not graded(searched, tally):
-            return None
-        right = distinct([one for one in solutions(searched, self.value) if one.right], tally)
-        if not right:
-            tally.drop("no_right")
+        taken = best_right(searched, self.value, self.max_traces, tally)
+        if not taken:
             return None
         composer = self.composer(searched)
-        taken = right[: self.max_traces]
-        tally.drop("cap", len(right) - len(taken))
         traces: list[Trace] = []
         for one in taken:
             branches = self._branches(searched, one)

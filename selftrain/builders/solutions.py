@@ -107,3 +107,15 @@ def sides(found: Sequence[Solution], tally: Tally) -> tuple[list[Solution], list
     elif not wrong:
         tally.drop("no_wrong")
     return (right, wrong) if right and wrong else None
+
+
+def best_right(searched: Searched, rule: Rule, cap: int | None, tally: Tally) -> list[Solution]:
+    """The `cap` best different right solutions; empty, counted, where there is none or nothing was graded."""
+    if not graded(searched, tally):
+        return []
+    right = distinct([one for one in solutions(searched, rule) if one.right], tally)
+    if not right:
+        tally.drop("no_right")
+    taken = right[:cap]
+    tally.drop("cap", len(right) - len(taken))
+    return taken

@@ -8,27 +8,22 @@ Several processes: `accelerate launch -m treesearch.cli selftrain train ...`.
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tasks.errors import UsageError, unknown_name
+from prm.cli.training import Lines, Wanted, reports, settle_for
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import say, say_json, tell
 
 if TYPE_CHECKING:
-    from selftrain.training import Outcome, Progress, TrainConfig
+    from selftrain.training import Outcome, TrainConfig
 
-_EVERY_S = 5.0
-_PLACES = ("data", "base", "out")
 _DATA = "JSONL of training trees, as a builder writes them."
 _BASE = "Model to start from: embedded, a folder, or a hub id. [default: embedded]"
 _OUT = "Directory of the run; one that is there is gone on with."
@@ -42,16 +37,6 @@ ObjectiveOption = Annotated[str | None, typer.Option("--objective", metavar="NAM
 Out = Annotated[str | None, typer.Option("--out", metavar="DIR", help=_OUT)]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=_SET)]
 ConfigFile = Annotated[str | None, typer.Option("--config", metavar="FILE", help=_CONFIG)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the command was asked for, after file and options were put together."""
-
-    data: Path
-    base: str
-    out: Path
-    config: TrainConfig
 
 
 def train(
@@ -79,43 +64,19 @@ def train(
     if found is None or not found.finished:
         tell(f"interrupted; go on with: search selftrain train --out {shlex.quote(str(wanted.out))}")
         return ExitCode.INTERRUPTED
-    if _is_first():
+    if reports():
         _report(found, as_json=as_json)
     return ExitCode.DONE
 
 
-def settle(flags: Mapping[str, Any], file: Path | None) -> Wanted:
+def settle(flags: Mapping[str, Any], file: Path | None) -> Wanted[TrainConfig]:
     """Options over the YAML file over what the run in `out` was made of; `UsageError` for unknown keys."""
-    from dataclasses import fields
-
-    from prm.training.session import read_run
-    from selftrain.loop.reading import read_yaml
     from selftrain.training import TrainConfig
-    from treesearch.settings import build
 
-    given = {**(read_yaml(file) if file is not None else {}), **flags}
-    known = [*_PLACES, *(field.name for field in fields(TrainConfig))]
-    for key in given:
-        if key not in known:
-            raise unknown_name("setting of training", key, known)
-    if not given.get("out"):
-        raise UsageError("say where the run goes: --out DIR")
-    there = read_run(Path(str(given["out"])))
-    if there is not None:
-        before = {"data": there["data"]["source"], "base": there["base"]["model"], **there["config"]}
-        given = {key: value for key, value in before.items() if value is not None} | given
-    if not given.get("data"):
-        raise UsageError("say what to train on: --data FILE")
-    chosen = {key: value for key, value in given.items() if key not in _PLACES}
-    return Wanted(
-        data=Path(str(given["data"])),
-        base=str(given.get("base") or "embedded"),
-        out=Path(str(given["out"])),
-        config=build(TrainConfig, chosen, what="training"),
-    )
+    return settle_for(TrainConfig, flags, file)
 
 
-def _train(wanted: Wanted, stop: Callable[[], bool]) -> Outcome:
+def _train(wanted: Wanted[TrainConfig], stop: Callable[[], bool]) -> Outcome:
     from selftrain.data.files import read_trees
     from selftrain.training import train
 
@@ -125,40 +86,9 @@ def _train(wanted: Wanted, stop: Callable[[], bool]) -> Outcome:
         out=wanted.out,
         config=wanted.config,
         source=str(wanted.data),
-        on_progress=_Lines() if _is_first() else None,
+        on_progress=Lines(_figures) if reports() else None,
         stop=stop,
     )
-
-
-def _is_first() -> bool:
-    """Whether this is the process that reports, where a launcher started several."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-class _Lines:
-    """A line every few seconds, and one for each evaluation."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + _EVERY_S
-        self._began: tuple[int, float] | None = None
-
-    def __call__(self, progress: Progress) -> None:
-        from treesearch.cli.progress import duration
-
-        now = time.monotonic()
-        first, began = self._began = self._began or (progress.step, now)
-        if now < self._next and progress.evaluation is None:
-            return
-        self._next = now + _EVERY_S
-        line = (
-            f"step {progress.step:,}/{progress.steps:,}, loss {progress.loss:.4f}, {progress.tokens:,} tokens"
-        )
-        if progress.step > first:
-            left = (progress.steps - progress.step) * (now - began) / (progress.step - first)
-            line += f", ETA {duration(left)}"
-        if progress.evaluation is not None:
-            line += f", held out: {_figures(progress.evaluation)}"
-        tell(line)
 
 
 def _figures(found: Mapping[str, Any]) -> str:

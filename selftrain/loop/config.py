@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from selftrain.loop.reading import assign, overlay, read, read_yaml
+from selftrain.loop.reading import assign, overlay, read
 from selftrain.loop.sections import (
     BuilderPart,
     DecontaminationPart,
@@ -35,7 +35,7 @@ from selftrain.loop.sections import (
     require,
 )
 from tasks.errors import UsageError, unknown_name
-from treesearch.settings import parse_assignments
+from treesearch.settings import parse_assignments, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

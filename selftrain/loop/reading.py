@@ -16,7 +16,6 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
@@ -87,19 +86,6 @@ def _mapping(raw: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         raise UsageError(f"{name} must hold keys and values, got {raw!r}")
     return {str(key): value for key, value in cast("Mapping[Any, Any]", raw).items()}
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds; `UsageError` where there is none."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"config file {str(path)!r} cannot be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, Mapping):
-        raise UsageError(f"{path}: must hold keys and values, such as 'iterations: 2'")
-    return dict(_mapping(content, str(path)))
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
