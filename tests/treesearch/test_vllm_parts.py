@@ -156,6 +156,20 @@ def test_a_stopped_loop_cancels_what_runs_and_refuses_what_comes():
     assert not loop._thread.is_alive()
 
 
+def test_the_environment_may_change_as_soon_as_the_loop_is_there():
+    program = """
+        import os, time
+        from multiprocessing import resource_tracker
+        from treesearch.engines.vllm_loop import LoopThread
+        loop = LoopThread("other")
+        os.environ |= {f"X{number}": "y" * 100 for number in range(2000)}
+        time.sleep(0.3)
+        resource_tracker.ensure_running()  # warns if the process that was started could not run
+        loop.stop()
+    """
+    subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(program)], check=True)
+
+
 # --- settings and errors ----------------------------------------------------------------------------------
 
 

@@ -1,7 +1,8 @@
 """Tests that need vLLM: skipped without it, unless REQUIRE_VLLM=1; then its absence fails them.
 
 One engine over the embedded model serves all tests that do not need another (`engine`). Everything runs on a
-CPU in float32, without compilation.
+CPU in float32, without compilation. vLLM starts its engine in a process and the model in another; the tests let
+one process be both, which starts in half the time, except where processes are what is tested.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ TIMEOUT_S = 900
 sys.path.insert(0, str(HERE.parent / "treesearch"))  # tiny_models, test_engine_contract
 pytest.register_assert_rewrite("test_engine_contract")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many as pytest's workers would hinder each other
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # or vLLM ignores `uni` on a CPU
 
 
 def has_vllm() -> bool:
@@ -69,7 +72,11 @@ def engine(vllm_is_here: None) -> Iterator[object]:
     from treesearch.policies import embedded_folder
 
     opened = VLLMEngine.open(
-        str(embedded_folder()), args=ARGS, dtype="float32", max_context=CONTEXT, certainty=True
+        str(embedded_folder()),
+        args=f"{ARGS} --distributed-executor-backend uni",
+        dtype="float32",
+        max_context=CONTEXT,
+        certainty=True,
     )
     yield opened
     asyncio.run(opened.close())

@@ -27,7 +27,7 @@ from treesearch.policies import embedded_folder
 TOLERANCE = 1e-4
 BLOCK = 128
 """Tokens of a block of vLLM's prefix cache on a CPU."""
-ARGS = f"--enforce-eager --block-size {BLOCK}"
+ARGS = f"--enforce-eager --distributed-executor-backend uni --block-size {BLOCK}"
 SETTINGS = ScorerSettings(backend="vllm", dtype="float32", engine_args=ARGS)
 OPTIONS = ScoringOptions(device="cpu", dtype="float32", threads=1)
 LONG = tuple(f"{step} " + "So it is, and so it goes on. " * 3 for step in STEPS)

@@ -1,4 +1,5 @@
-"""The vllm engine against the transformers engine over the same model, both in float32, and its own ways."""
+"""The vllm engine: the contract of all engines (the very tests of `test_engine_contract`), the transformers
+engine over the same model, both in float32, and its own ways."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import test_engine_contract as contract
 
 import treesearch.engines.vllm as engine_module
 from tasks.countdown.task import CountdownTask
@@ -22,6 +24,13 @@ DRAWN = SamplingParams(max_tokens=40, temperature=0.9, seed=11)
 TOLERANCE = 2e-4
 """Of log-probabilities, in nats: two float32 programs that add in another order."""
 ENDLESS = SamplingParams(max_tokens=240, temperature=2.0, stop=("never written",))
+
+
+globals().update({name: value for name, value in vars(contract).items() if name.startswith("test_")})
+
+
+def test_the_tests_of_the_contract_are_here():
+    assert sum(name in globals() for name in vars(contract) if name.startswith("test_")) >= 14
 
 
 def questions(count: int) -> list[str]:

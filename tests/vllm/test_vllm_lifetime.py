@@ -22,6 +22,12 @@ ARGS = "--enforce-eager --max-model-len 256"
 LONG = SamplingParams(max_tokens=200, temperature=2.0)
 
 
+@pytest.fixture(autouse=True)
+def _processes_of_their_own(monkeypatch) -> None:
+    """vLLM's engine and its model in two processes, as outside these tests."""
+    monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING")
+
+
 @pytest.fixture(scope="module")
 def folder() -> str:
     return str(embedded_folder())

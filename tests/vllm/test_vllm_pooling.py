@@ -17,7 +17,7 @@ from tasks.errors import UsageError
 from treesearch.engines.base import EngineError
 from treesearch.engines.vllm_pooling import VLLMPooler, open_pooler
 
-ARGS = "--enforce-eager"
+ARGS = "--enforce-eager --distributed-executor-backend uni"
 LABELS = 3
 TOLERANCE = 1e-4
 """Of raw scores of a size around 1: two float32 programs that add in another order."""

@@ -25,14 +25,20 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """The thread runs from construction to `stop`."""
+    """The thread runs from construction to `stop`.
+
+    The constructor returns when the thread is under way: the process that it starts copies the environment,
+    which nobody may change meanwhile.
+    """
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
         self._stopped = False
-        self._thread = threading.Thread(target=_run, args=(self._loop,), name=name, daemon=True)
+        under_way = threading.Event()
+        self._thread = threading.Thread(target=_run, args=(self._loop, under_way), name=name, daemon=True)
         self._thread.start()
+        under_way.wait()
 
     async def ask(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, run in the thread."""
@@ -64,9 +70,12 @@ class LoopThread:
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
+def _run(loop: asyncio.AbstractEventLoop, under_way: threading.Event) -> None:
     """The thread's body."""
-    _block_interrupts()
+    try:
+        _block_interrupts()
+    finally:
+        under_way.set()
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
