@@ -44,7 +44,8 @@ def accepted(rewards: Sequence[float], *, count: int, beta: float, seed: int) ->
             if len(found) + len(passed) == count:
                 break
         found += passed
-        left = [index for index in left if index not in set(passed)]
+        gone = set(passed)
+        left = [index for index in left if index not in gone]
     return found
 
 
