@@ -1,8 +1,8 @@
 """Tests that need vLLM: skipped without it, unless REQUIRE_VLLM=1; then its absence fails them.
 
 One engine over the embedded model serves all tests that do not need another (`engine`). Everything runs on a
-CPU in float32, without compilation. vLLM starts its engine in a process and the model in another; the tests let
-one process be both, which starts in half the time, except where processes are what is tested.
+CPU in float32, without compilation. vLLM starts its engine in a process and the model in another; the tests
+let one process be both, which starts in half the time, except where processes are what is tested.
 """
 
 from __future__ import annotations
