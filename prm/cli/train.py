@@ -7,23 +7,21 @@ processes: `accelerate launch -m treesearch.cli prm train ...`.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prm.cli.training import Lines, Wanted, reports, settle_for
+from prm.cli.training import Lines, Wanted, reports, settle_for, train_or_stop
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import say, say_json, tell
 
 if TYPE_CHECKING:
     from prm.training import Outcome, TrainConfig
+    from treesearch.threads import Stop
 
 _DATA = "JSONL of solutions with a label a step, or of pairs; see docs/prm-training.md."
 _BASE = "Model to start from: embedded, a folder, or a hub id. [default: embedded]"
@@ -51,7 +49,6 @@ def train(
     as_json: options.Json = False,
 ) -> int:
     """Train a process-reward or Q-value model on labelled steps or pairs."""
-    from treesearch.cli.interrupt import Interrupted, run_interruptible
     from treesearch.settings import parse_assignments
 
     given: dict[str, Any] = {"data": data, "base": base, "head": head, "out": out}
@@ -59,12 +56,7 @@ def train(
         key: value for key, value in given.items() if value is not None
     }
     wanted = settle(flags, Path(config) if config is not None else None)
-    try:
-        # Whatever a library prints must not mix with the result on standard output.
-        with contextlib.redirect_stdout(sys.stderr):
-            found = run_interruptible(_run(wanted))
-    except Interrupted:
-        found = None
+    found = train_or_stop(lambda stop: _train(wanted, stop))
     if found is None or not found.finished:
         tell(f"interrupted; go on with: search prm train --out {shlex.quote(str(wanted.out))}")
         return ExitCode.INTERRUPTED
@@ -80,22 +72,7 @@ def settle(flags: Mapping[str, Any], file: Path | None) -> Wanted[TrainConfig]:
     return settle_for(TrainConfig, flags, file)
 
 
-async def _run(wanted: Wanted[TrainConfig]) -> Outcome:
-    """Train in a thread; a signal asks it to stop after the step it is at, which leaves a checkpoint."""
-    import asyncio
-
-    asked = threading.Event()
-    job = asyncio.ensure_future(asyncio.to_thread(_train, wanted, asked))
-    try:
-        return await asyncio.shield(job)
-    except asyncio.CancelledError:
-        asked.set()
-        tell("stopping after this step; again to kill")
-        await job
-        raise
-
-
-def _train(wanted: Wanted[TrainConfig], asked: threading.Event) -> Outcome:
+def _train(wanted: Wanted[TrainConfig], stop: Stop) -> Outcome:
     from prm.training import read_pairs, read_rows, train
     from prm.training.heads import head_of
 
@@ -107,7 +84,7 @@ def _train(wanted: Wanted[TrainConfig], asked: threading.Event) -> Outcome:
         config=wanted.config,
         source=str(wanted.data),
         on_progress=Lines(_figures) if reports() else None,
-        stop=asked.is_set,
+        stop=stop,
     )
 
 

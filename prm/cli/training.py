@@ -1,12 +1,14 @@
 """What the commands that train have in common: settings out of options, a file and the run, and progress.
 
-`settle_for` puts them together for any config class of training; `Lines` tells how far training is. Commands
-of other packages that train through `prm.training` use both.
+`settle_for` puts them together for any config class of training; `Lines` tells how far training is;
+`train_or_stop` trains until a signal. The commands of other packages that train use them too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from tasks.errors import UsageError, unknown_name
 from treesearch.cli.terminal import tell
 from treesearch.settings import build, read_yaml
+from treesearch.threads import Stop, in_thread
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 _EVERY_S = 5.0
 _PLACES = ("data", "base", "out")
 Config = TypeVar("Config", bound="DataclassInstance")
+T = TypeVar("T")
 Figures = Callable[[Mapping[str, Any]], str]
 
 
@@ -95,6 +99,20 @@ def settle_for(cls: type[Config], flags: Mapping[str, Any], file: Path | None) -
 def reports() -> bool:
     """Whether this is the process that reports, where a launcher started several."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def train_or_stop(job: Callable[[Stop], T]) -> T | None:
+    """The result of `job`; None where a signal stopped it, which it does after the step that it is at.
+
+    Whatever a library prints goes to standard error: standard output is for the result.
+    """
+    from treesearch.cli.interrupt import Interrupted, run_interruptible
+
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(Interrupted):
+        return run_interruptible(
+            in_thread(job, on_stop=lambda: tell("stopping after this step; again to kill"))
+        )
+    return None
 
 
 class Lines:

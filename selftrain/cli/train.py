@@ -7,22 +7,21 @@ Several processes: `accelerate launch -m treesearch.cli selftrain train ...`.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prm.cli.training import Lines, Wanted, reports, settle_for
+from prm.cli.training import Lines, Wanted, reports, settle_for, train_or_stop
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import say, say_json, tell
 
 if TYPE_CHECKING:
     from selftrain.training import Outcome, TrainConfig
+    from treesearch.threads import Stop
 
 _DATA = "JSONL of training trees, as a builder writes them."
 _BASE = "Model to start from: embedded, a folder, or a hub id. [default: embedded]"
@@ -49,18 +48,12 @@ def train(
     as_json: options.Json = False,
 ) -> int:
     """Train a policy on trees of training data: SFT, DPO and its relatives."""
-    from selftrain.loop.watch import in_thread
-    from treesearch.cli.interrupt import Interrupted, run_interruptible
     from treesearch.settings import parse_assignments
 
     options_given = {"data": data, "base": base, "objective": objective, "out": out}
     given = {key: value for key, value in options_given.items() if value is not None}
     wanted = settle(parse_assignments(settings or []) | given, Path(config) if config is not None else None)
-    found: Outcome | None = None
-    # Whatever a library prints must not mix with the result on standard output.
-    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(Interrupted):
-        # A signal asks training to stop after the step it is at, which leaves a checkpoint.
-        found = run_interruptible(in_thread(lambda stop: _train(wanted, stop)))
+    found = train_or_stop(lambda stop: _train(wanted, stop))
     if found is None or not found.finished:
         tell(f"interrupted; go on with: search selftrain train --out {shlex.quote(str(wanted.out))}")
         return ExitCode.INTERRUPTED
@@ -76,7 +69,7 @@ def settle(flags: Mapping[str, Any], file: Path | None) -> Wanted[TrainConfig]:
     return settle_for(TrainConfig, flags, file)
 
 
-def _train(wanted: Wanted[TrainConfig], stop: Callable[[], bool]) -> Outcome:
+def _train(wanted: Wanted[TrainConfig], stop: Stop) -> Outcome:
     from selftrain.data.files import read_trees
     from selftrain.training import train
 

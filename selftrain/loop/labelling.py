@@ -15,9 +15,10 @@ from prm.labels.session import LabelConfig, prepare_labels, run_labels
 from selftrain.loop.context import StageError
 from selftrain.loop.manifest import Costs
 from selftrain.loop.parts import PrmJob
-from selftrain.loop.watch import Stop, Watch, in_thread
+from selftrain.loop.watch import Watch
 from tasks.errors import UsageError, unknown_name
 from treesearch.settings import build
+from treesearch.threads import Stop, in_thread
 
 LABELS = ("completions", "solutions", "searches", "temperature", "gap", "once", "concurrency", "settings")
 """Settings of `prm.labels.session.LabelConfig` that a run may set."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from selftrain.loop.gate import Evaluation
 from selftrain.loop.manifest import Costs
-from selftrain.loop.watch import Stop, Watch
+from selftrain.loop.watch import Watch
 from tasks.base import Problem
+from treesearch.threads import Stop
 
 if TYPE_CHECKING:
     from selftrain.data.record import TrainingTree

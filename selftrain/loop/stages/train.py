@@ -13,8 +13,8 @@ from selftrain.loop.context import Context, StageError
 from selftrain.loop.manifest import Costs, Done, Manifest, model_output
 from selftrain.loop.stages.build import TREES
 from selftrain.loop.state import MODEL, Model
-from selftrain.loop.watch import Stop, in_thread
 from treesearch.settings import build
+from treesearch.threads import Stop, in_thread
 
 NAME = "train"
 
