@@ -30,7 +30,7 @@ def build(cls: type[T], given: Mapping[str, Any], *, what: str) -> T:
     return cls(**values)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, *, may_be_empty: bool = False) -> dict[str, Any]:
     """The mapping that a YAML file of settings holds; `UsageError` where there is none."""
     import yaml
 
@@ -40,9 +40,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"config file {str(path)!r} cannot be read: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if content is None and may_be_empty:
+        return {}
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: must hold keys and values, such as 'epochs: 2'")
+        raise UsageError(f"{path}: must hold keys and values, such as 'limit: 100'")
     return {str(key): value for key, value in cast("dict[Any, Any]", content).items()}
+
+
+def read_settings(given: Any) -> dict[str, Any]:
+    """The key `settings` of a file or a call as a mapping, empty for None; `UsageError` for anything else."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise UsageError(f"settings must be keys and values, such as 'policy.top_p: 0.9'; got {given!r}")
+    return {str(key): value for key, value in cast("Mapping[Any, Any]", given).items()}
 
 
 def coerce(raw: Any, hint: Any, name: str) -> Any:

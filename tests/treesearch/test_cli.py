@@ -270,7 +270,7 @@ def test_a_mistyped_name_is_one_line_that_names_the_nearest(
         (["solve", "--data", "nowhere.jsonl"], "cannot read"),
         (["solve", "A question?", "--data", "nowhere.jsonl"], "give one of them"),
         (["solve", "Make it so", "--task", "countdown"], "not a countdown puzzle"),
-        (["solve", "--config", "nowhere.yaml"], "no such config file"),
+        (["solve", "--config", "nowhere.yaml"], "config file 'nowhere.yaml' cannot be read"),
         (["grade", "1"], "ANSWER"),
         (["resume", "nowhere"], "not a run directory"),
         (["show", "nowhere"], "not a run directory"),
@@ -525,7 +525,7 @@ def test_grade_says_the_verdict_and_exits_0_whatever_it_is(
     code, out, _ = search(capsys, "grade", "--json", *words)
     assert code == ExitCode.DONE
     found = json.loads(out)
-    assert set(found) == {"verdict", "decided_by", "seconds"}
+    assert set(found) == {"verdict", "decided_by", "grader", "seconds"}
     assert found["verdict"] == verdict
     assert found["seconds"] < 2.5
 

@@ -190,6 +190,9 @@ def test_a_file_gives_methods_budgets_seeds_and_what_runs_share_and_flags_win(tm
         ("seeds: many\n", "seeds must be how many"),
         ("settings: {width: 6}\n", "the setting width belongs to a method"),
         ("settings: {value.n: 6}\n", "the setting value.n belongs to a method"),
+        ("settings: [6]\n", "settings must be keys and values"),
+        ("methods: [{algorithm: beam, settings: 6}]\n", "settings must be keys and values"),
+        ("methods: [{algorithm: beam, settings: {1: 6}}]\n", "unknown setting of beam '1'"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, told: str) -> None:
@@ -540,7 +543,10 @@ def test_a_dry_run_prints_totals_and_writes_nothing(
         (["--method", "bream"], "unknown algorithm 'bream'; did you mean 'beam'?"),
         (["--method", "beam:widht=2"], "unknown setting of beam 'widht'"),
         (["--budgets", "lots"], "a budget must be a whole number of tokens such as 4000 or 4k, got 'lots'"),
-        (["--config", "none.yaml"], "no such config file: none.yaml"),
+        (["--config", "none.yaml"], "config file 'none.yaml' cannot be read: No such file"),
+        (["--config", "."], "config file '.' cannot be read"),
+        (["--dry-run", "--tokens-per-second", "0"], "tokens_per_second must be above 0, got 0.0"),
+        (["--dry-run", "--tokens-per-second", "nan"], "tokens_per_second must be above 0"),
         (["--task", "maths"], "unknown task 'maths'; did you mean 'math'?"),
         (["--metod", "beam"], "unknown option '--metod'; did you mean '--method'?"),
     ],

@@ -91,6 +91,7 @@ def test_a_refusal_is_alive_and_free_and_a_server_error_is_not_alive() -> None:
         (formatdate(NOW - 90, usegmt=True), 0.0),
         ("Tue, 14 Nov 2023 22:15:00", 100.0),
         ("soon", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00", None),
         ("-5", None),
         ("", None),
     ],

@@ -147,7 +147,12 @@ def _timed(task: Task, problem: Problem, answer: str) -> tuple[Grade, Explanatio
 
 
 def _verdict(found: Grade) -> dict[str, Any]:
-    return {"verdict": found.verdict.value, "decided_by": found.decided_by, "seconds": found.seconds}
+    return {
+        "verdict": found.verdict.value,
+        "decided_by": found.decided_by,
+        "grader": found.grader,
+        "seconds": found.seconds,
+    }
 
 
 def _json(
@@ -156,7 +161,6 @@ def _json(
     gold = None if reference is None else _reading_json(reference, how.gold if how else None)
     return {
         **_verdict(found),
-        "grader": found.grader,
         "detail": found.detail,
         "gold": gold,
         "answer": _reading_json(given, how.answer if how else None),

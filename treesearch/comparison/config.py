@@ -13,13 +13,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tasks.errors import UsageError, unknown_name
 from treesearch.comparison.methods import Method, read_method, with_baselines
 from treesearch.run.config import RUNTIME, Resolved, RunConfig, resolve
 from treesearch.run.session import anchored
-from treesearch.settings import split_settings
+from treesearch.settings import read_settings, read_yaml, split_settings
 
 DEFAULT_BUDGETS = (1_000, 4_000, 16_000)
 _OWN = ("methods", "budgets", "seeds")
@@ -76,14 +74,15 @@ def read_wanted(flags: Mapping[str, Any], file: Path | None = None) -> Wanted:
     `methods` is a list of texts, mappings or `Method`; `budgets` a list or text such as ``1k,4k``; `seeds` a
     number of seeds or a list of them. Raises `UsageError` for what cannot be read, naming nearest keys.
     """
-    from_file = _read_yaml(file) if file is not None else {}
+    read = read_yaml(file) if file is not None else {}
+    from_file = {name.replace("-", "_"): value for name, value in read.items()}
     given = {name: value for name, value in flags.items() if value is not None}
     for source, names in ((f"key in {file}", from_file), ("setting of a comparison", given)):
         for name in names:
             if name not in (*_OWN, *COMMON):
                 raise unknown_name(source, name, (*_OWN, *COMMON))
     merged = from_file | given
-    settings = dict(from_file.get("settings") or {}) | dict(given.get("settings") or {})
+    settings = read_settings(from_file.get("settings")) | read_settings(given.get("settings"))
     _check_settings(settings)
     common = {name: merged[name] for name in COMMON if name in merged} | (
         {"settings": settings} if settings else {}
@@ -204,15 +203,3 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
                 f"the setting {prefix}{key} belongs to a method: --method NAME:{prefix}{key}=..., "
                 "or its settings in the file"
             )
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"no such config file: {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: must hold keys and values, such as 'methods: [beam, mcts]'")
-    return {str(key).replace("-", "_"): value for key, value in content.items()}

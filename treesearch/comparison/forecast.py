@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tasks.errors import UsageError
 from treesearch.algorithms.sampling import BestOfN
 from treesearch.api import fit_policy
 from treesearch.budget import Cost, Meter
@@ -93,7 +94,12 @@ class _Measured:
 async def forecast(
     config: CompareConfig, folder: Path | None = None, *, tokens_per_second: float | None = None
 ) -> Forecast:
-    """Forecast what is not done yet in `folder` (None: all); raises what `prepare_cells` raises."""
+    """Forecast what is not done yet in `folder` (None: all).
+
+    Raises what `prepare_cells` raises, and `UsageError` for a speed that is none.
+    """
+    if tokens_per_second is not None and not 0 < tokens_per_second < math.inf:
+        raise UsageError(f"tokens_per_second must be above 0, got {tokens_per_second}")
     plans = prepare_cells(config)
     every = cells(config)
     measured = _measure(every, folder) if folder is not None else {}

@@ -21,7 +21,7 @@ from tasks.errors import UsageError, unknown_name
 from treesearch.api import open_algorithm, open_value
 from treesearch.policy import PolicyConfig
 from treesearch.registry import find
-from treesearch.settings import build, split_settings
+from treesearch.settings import build, read_settings, split_settings
 
 MAJORITY = "self-consistency"
 """Name of the baseline that every method is tested against: majority vote."""
@@ -82,9 +82,7 @@ def read_method(entry: Any) -> Method:
     for key in entry:
         if key not in _KEYS:
             raise unknown_name("key of a method", str(key), _KEYS)
-    settings = entry.get("settings") or {}
-    if not isinstance(settings, Mapping):
-        raise UsageError(f"settings of a method must be keys and values, got {settings!r}")
+    settings = read_settings(entry.get("settings"))
     algorithm, value = str(entry["algorithm"]), entry.get("value")
     name = str(entry.get("name") or _described(algorithm, value, settings))
     return _method(name, algorithm, None if value is None else str(value), settings)

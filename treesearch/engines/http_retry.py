@@ -133,7 +133,7 @@ def retry_after_s(header: str | None, *, now: float) -> float | None:
         return float(text)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year beyond the calendar's
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

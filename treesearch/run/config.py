@@ -11,12 +11,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tasks.errors import UsageError, unknown_name
 from treesearch.budget import Budget
 from treesearch.engines.address import check_policy, choose_engine
-from treesearch.settings import build
+from treesearch.settings import build, read_settings, read_yaml
 
 DEFAULT_TOKENS = 2_000
 _TEXT = ("question", "data", "value", "model", "engine_args")
@@ -93,14 +91,15 @@ class Resolved:
 
 def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
     """Merge a YAML file and flags (None: not given) over the defaults; settings are merged key by key."""
-    from_file = _read_yaml(file) if file is not None else {}
+    read = read_yaml(file, may_be_empty=True) if file is not None else {}
+    from_file = {name.replace("-", "_"): value for name, value in read.items()}
     given = {name: value for name, value in flags.items() if value is not None}
     valid = [entry.name for entry in fields(RunConfig)]
     for name in from_file:
         if name not in valid:
             raise unknown_name(f"key in {file}", name, valid)
     merged = from_file | given
-    settings = dict(from_file.get("settings") or {}) | dict(given.get("settings") or {})
+    settings = read_settings(from_file.get("settings")) | read_settings(given.get("settings"))
     merged.pop("settings", None)
     texts = {name: merged.pop(name) for name in _TEXT if isinstance(merged.get(name), str)}
     config = replace(build(RunConfig, merged, what="run"), settings=settings, **texts)
@@ -125,17 +124,3 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
         for name in first
         if name not in RUNTIME and first[name] != second[name]
     ]
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise UsageError(f"no such config file: {path}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: must hold keys and values, such as 'algorithm: mcts'")
-    return {str(key).replace("-", "_"): value for key, value in content.items()}
