@@ -48,7 +48,9 @@ _OWNER = {"vllm": "vllm", "sglang": "sglang", "llama.cpp": "llamacpp", "openai":
 
 @dataclass(kw_only=True)
 class Billed:
-    """What one request cost. `outcome`: good, refused, shown, hidden (the cost of a failure), or left."""
+    """What one request cost. `outcome`: good, refused, shown, hidden (the cost of a failure), broken (a
+    stream that ended early) or left.
+    """
 
     prompt: int = 0
     generated: int = 0
@@ -217,7 +219,7 @@ class FakeServer:
         bill = Billed(prompt=len(prompt), generated=sum(len(s.token_ids) for s in samples))
         self.bills.append(bill)
         if body.get("stream"):
-            return await self._stream(writer, body, samples, bill, chat=chat)
+            return await self._stream(writer, body, samples, bill, chat=chat, broken=bool(fault))
         reply = self._reply(body, samples, bill, chat=chat)
         if body.get("prompt_logprobs") is not None:
             reply["choices"][0]["prompt_logprobs"] = [None] + [
@@ -332,11 +334,19 @@ class FakeServer:
         bill: Billed,
         *,
         chat: bool,
+        broken: bool,
     ) -> bool:
-        """Stream the one sample, then close: the reply's length is not known before."""
-        bill.outcome = "left"
+        """Stream the one sample, then close: the reply's length is not known before.
+
+        A `broken` stream ends with its first chunk, and bills that alone.
+        """
+        bill.outcome = "broken" if broken else "left"
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
-        async for chunk in self._chunks(body, samples[0], bill, chat=chat):
+        if broken:
+            bill.generated = min(1, len(samples[0].text))
+        async for number, chunk in _numbered(self._chunks(body, samples[0], bill, chat=chat)):
+            if broken and number == bill.generated:
+                return False
             writer.write(b": a comment\r\n" + b"data: " + chunk + b"\n\n")
             await writer.drain()
             await asyncio.sleep(0.001)
@@ -363,6 +373,13 @@ class FakeServer:
         if body.get("stream_options", {}).get("include_usage"):
             yield json.dumps({"choices": [], "usage": usage}).encode()
         yield b"[DONE]"
+
+
+async def _numbered(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
+    number = 0
+    async for chunk in chunks:
+        yield number, chunk
+        number += 1
 
 
 def break_reply(reply: dict[str, Any], fault: str) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_server import FakeServer
+from fake_server import BEFORE, FakeServer
 from test_openai_engine import CANARY, check_bill
 
 import treesearch as ts
@@ -86,20 +86,50 @@ def test_a_fifth_of_faults_changes_no_result_and_the_bill_is_exact(
     assert sum(u["prompt_tokens"] for u in spent) == usage.prompt_tokens
     assert sum(u["calls"] for u in spent) == usage.requests
     assert outcome.summary["n_errors"] == 0
+    assert outcome.summary["engine"] == asdict(usage)
+
+
+@pytest.mark.parametrize("kind", ["llama.cpp", "openai", "bare"])
+def test_a_fifth_of_broken_streams_changes_no_result_and_every_retry_is_counted(kind: str) -> None:
+    flags: dict[str, Any] = {"algorithm": "mcts", "limit": 12}
+    with FakeServer(kind=kind) as server:
+        calm, _ = run(server.url, "calm", **flags)
+    faults = (*BEFORE, "torn", "half")
+    with FakeServer(kind=kind, fault_rate=0.2, faults=faults, seed=1, latency_s=0.004) as server:
+        outcome, usage = run(server.url, "faulty", **flags)
+        server.wait_idle()
+    assert outcome.summary["n_errors"] == 0
+    assert essence(outcome) == essence(calm)
+    assert server.count("broken") > 3
+    assert usage.retries == sum(server.count(what) for what in ("refused", "unsent", "hidden", "broken"))
+    assert usage.requests == len(server.bills) - usage.retries
+    assert usage.failed_tokens == server.total("broken", "generated")
 
 
 @pytest.mark.parametrize("algorithm", ["mcts", "self-consistency"])
 def test_problems_whose_requests_stay_broken_are_reported_and_the_others_finish(algorithm: str) -> None:
     faults = {"fault_rate": 0.2, "seed": 1, "drip_s": 0.0}
     with FakeServer(kind="vllm", **faults) as server:
-        outcome, _ = run(server.url, "run", algorithm=algorithm, settings={"engine.attempts": 2})
+        outcome, first = run(server.url, "run", algorithm=algorithm, settings={"engine.attempts": 2})
         failed = [row for row in outcome.rows if row["error"]]
         assert 0 < len(failed) < len(outcome.rows) == PROBLEMS
         assert all("gave up after 2 attempts" in row["error"] for row in failed)
         server.fault_rate = 0.0
-        again, _ = run(server.url, "run", algorithm=algorithm, settings={"engine.attempts": 2})
+        again, second = run(server.url, "run", algorithm=algorithm, settings={"engine.attempts": 2})
     assert len(again.rows) == PROBLEMS
     assert again.summary["n_errors"] == 0
+    parts = asdict(first), asdict(second)
+    assert again.summary["engine"] == {name: sum(part[name] for part in parts) for name in parts[0]}
+    assert again.summary["engine_tokens"] == sum(p["generated_tokens"] + p["failed_tokens"] for p in parts)
+
+
+def test_the_summary_tells_what_retries_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(first=["500", "usage", "torn"]) as server:
+        words = ["solve", "--policy", server.url, "--data", "maths.jsonl", "--limit", "2", *settings()]
+        code, out, _ = search(capsys, *words, "--run", "r")
+        cost = server.total("shown", "generated") + server.total("shown", "prompt")
+    assert code == ExitCode.DONE
+    assert f"retries   3 attempts made again; failed ones cost {cost:,} tokens; 1 did not say" in out
 
 
 @pytest.mark.parametrize("kind", ["llama.cpp", "bare"])

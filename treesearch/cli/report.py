@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,11 +87,22 @@ def show_summary(summary: dict[str, Any]) -> None:
     if summary.get("n_cancelled"):
         wrote = f"the engine wrote {summary['engine_tokens']:,} tokens in all"
         say(f"cancelled {summary['n_cancelled']:,} requests in flight; {wrote}")
+    _show_retries(summary.get("engine") or {})
     say(f"calls     {usage['calls']:,} for {usage['nodes']:,} nodes")
     if summary["tokens_per_second"] is not None:
         say(f"speed     {summary['tokens_per_second']:,.0f} tokens/s in {summary['seconds']:,.1f} s")
     if summary["run"] is not None:
         say(f"run       {summary['run']}")
+
+
+def _show_retries(engine: Mapping[str, int]) -> None:
+    """What attempts cost that an engine had to make again, where there are such."""
+    if engine.get("retries"):
+        known = engine["failed_tokens"] + engine["failed_prompt_tokens"]
+        unknown = f"; {engine['unmetered']:,} did not say what they cost" if engine["unmetered"] else ""
+        say(
+            f"retries   {engine['retries']:,} attempts made again; failed ones cost {known:,} tokens{unknown}"
+        )
 
 
 def show_failures(rows: Sequence[dict[str, Any]]) -> None:

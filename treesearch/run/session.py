@@ -8,16 +8,17 @@ and searches what the run directory does not hold yet, so it starts a run and ta
 writes to a terminal: `on_change` is called with the progress at least once a second.
 
 `seconds` of a summary is the wall time of the search, model loading aside, of all parts of the run; what a
-part spent since its last checkpoint (`CHECKPOINT_S`) is lost to a kill. The same holds for `engine_tokens`.
+part spent since its last checkpoint (`CHECKPOINT_S`) is lost to a kill. The same holds for `engine`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tasks.math import MathTask, prewarm, shutdown
 from treesearch.algorithms.base import Algorithm
 from treesearch.api import fit_policy, open_algorithm, open_task, open_value
 from treesearch.engines.address import is_url
+from treesearch.engines.base import EngineUsage
 from treesearch.policies import (
     EMBEDDED,
     card_folder,
@@ -232,7 +234,8 @@ class _Search:
         self._before = store.finished()
         summary = read_summary(store.folder)
         self._seconds_before = float(summary.get("seconds", 0.0))
-        self._engine_before = int(summary.get("engine_tokens", 0)) - _written(policy)
+        self._engine_before = _engine_counts(summary)
+        self._engine_before.subtract(asdict(policy.engine.usage))
         progress = Progress(total=len(plan.problems), budget_tokens=plan.resolved.config.budget_tokens)
         for row in self._before:
             progress.count(row)
@@ -275,13 +278,18 @@ class _Search:
             run=str(self._store.folder),
             oracle=self._plan.value.oracle(self._policy),
             note=self._plan.note,
-            engine_tokens=self._engine_before + _written(self._policy),
+            engine=self._engine(),
         )
         summary["finished"] = len(rows) == len(self._plan.problems)
         return Outcome(summary=summary, rows=rows)
 
+    def _engine(self) -> EngineUsage:
+        """What the engine counted for this run, in all of its parts."""
+        counts = self._engine_before.copy()
+        counts.update(asdict(self._policy.engine.usage))
+        return EngineUsage(**counts)
 
-def _written(policy: Policy) -> int:
-    """Tokens that the engine wrote so far, those of failed attempts included."""
-    usage = policy.engine.usage
-    return usage.generated_tokens + usage.failed_tokens
+
+def _engine_counts(summary: Mapping[str, Any]) -> Counter[str]:
+    """The engine's count up to the last summary; one of an older version tells the tokens alone."""
+    return Counter(summary.get("engine") or {"generated_tokens": int(summary.get("engine_tokens", 0))})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tasks.errors import DataError
+from treesearch.engines.base import EngineUsage
 
 USAGE = ("generated_tokens", "prompt_tokens", "value_tokens", "calls", "nodes")
 
@@ -30,15 +32,16 @@ def summarise(
     run: str,
     oracle: bool,
     note: str = "",
-    engine_tokens: int = 0,
+    engine: EngineUsage | None = None,
 ) -> dict[str, Any]:
     """The summary of a run's results.
 
     `accuracy` counts every problem, failed and ungradable ones as not right; it is None without a gold
     anywhere. `oracle` says that the search read the gold answers, so that accuracy is an upper bound.
-    `engine_tokens` is what the policy's engine wrote by its own count: it holds what is in no tree, of
-    requests that were cancelled, failed, or asked for again after a kill.
+    `engine` is the policy's engine's own count. `engine_tokens` is what it wrote by that count: it holds what
+    is in no tree, of requests that were cancelled, failed, or asked for again after a kill.
     """
+    engine = engine or EngineUsage()
     graded = [row for row in rows if row.get("verdict") != "ungradable_gold"]
     right = sum(row.get("verdict") == "correct" for row in graded)
     low, high = wilson_interval(right, len(graded))
@@ -54,7 +57,8 @@ def summarise(
         "n_ungradable": sum(str(row.get("verdict", "")).startswith("ungradable") for row in rows),
         "n_cancelled": sum(row.get("cancelled", 0) for row in rows),
         "usage": usage,
-        "engine_tokens": engine_tokens,
+        "engine_tokens": engine.generated_tokens + engine.failed_tokens,
+        "engine": asdict(engine),
         "seconds": round(seconds, 3),
         "tokens_per_second": round(made / seconds, 1) if seconds > 0 else None,
         "run": run,
