@@ -145,12 +145,15 @@ def _decode(raw: bytes) -> str | _Broken:
 
 
 def _row(text: str) -> list[str]:
-    return [cell.strip() for row in csv.reader([text.rstrip("\r\n")]) for cell in row]
+    try:
+        return [cell.strip() for row in csv.reader([text.rstrip("\r\n")]) for cell in row]
+    except csv.Error:  # a cell above the csv module's limit of 131,072 characters: no puzzle, no header
+        return []
 
 
 def _json(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text.rstrip())  # without its line break, behind which columns would count from 1
     except json.JSONDecodeError as error:
         return _Broken(f"not JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:

@@ -143,6 +143,18 @@ def test_a_broken_countdown_line_is_reported(tmp_path: Path, line: str, reason: 
     assert reason in report.broken[0].reason
 
 
+def test_a_record_longer_than_a_cell_of_a_csv_file_may_be_is_read(tmp_path: Path) -> None:
+    long = json.dumps({"question": "x" * 200_000, "answer": 1})
+    assert len(read_problems(write(tmp_path, long, GOOD)).require_clean()) == 2
+    table = read_problems(write(tmp_path, "Puzzles", "1 1 4 6", "1 " * 100_000, name="long.csv"))
+    assert [broken.line for broken in table.broken] == [3]
+
+
+def test_the_column_of_a_mistake_is_that_of_the_line(tmp_path: Path) -> None:
+    report = read_problems(write(tmp_path, GOOD, '{"question": "q", "answer": "1"', GOOD))
+    assert report.broken[0].reason == "not JSON: Expecting ',' delimiter at column 32"
+
+
 def test_a_broken_puzzle_is_reported_with_its_line(tmp_path: Path) -> None:
     report = read_problems(write(tmp_path, "Rank,Puzzles", "1,1 1 4 6", "2,1 one 4 6", "3", name="p.csv"))
     assert len(report.problems) == 1
