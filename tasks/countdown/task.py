@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import ClassVar
 from tasks.arithmetic import evaluate
 from tasks.base import Answer, Grade, Problem, Task, Verdict
 from tasks.countdown.puzzle import compose, first_wrong_step, question_text
-from tasks.errors import UsageError
+from tasks.errors import DataError, UsageError
 from tasks.readers import read_problems
 
 GRADER = "countdown/1"
@@ -36,12 +37,17 @@ class CountdownTask(Task):
     )
 
     def load(self, data: Path | None = None, *, limit: int | None = None, seed: int = 0) -> list[Problem]:
-        """Puzzles of a file (`game24.csv` or countdown JSONL), or the shipped held-out sample."""
+        """Puzzles of a file (`game24.csv` or countdown JSONL), or the shipped held-out sample.
+
+        A record with a question in place of numbers and target is a puzzle if `problem` can read it, and a
+        `DataError` if not.
+        """
         del seed
         if data is None:
             with resources.as_file(resources.files("tasks") / "data" / "countdown_sample.jsonl") as path:
                 return read_problems(path, task=self.name, limit=limit).require_clean()
-        return read_problems(data, task=self.name, limit=limit).require_clean()
+        problems = read_problems(data, task=self.name, limit=limit).require_clean()
+        return [problem if _is_puzzle(problem) else self._typed(problem, data) for problem in problems]
 
     def problem(self, question: str) -> Problem:
         """Read a typed puzzle such as ``Make 24 from 3 5 8 11.``."""
@@ -76,11 +82,23 @@ class CountdownTask(Task):
         return self.grade(problem, answer)
 
     def check_steps(self, problem: Problem, steps: Sequence[str]) -> int | None:
-        """Index of the first illegal step, or of a last step that misses the target."""
+        """Index of the first illegal step or of a last step that misses the target; None without a puzzle."""
+        if not _is_puzzle(problem):
+            return None
         return first_wrong_step(problem.meta["numbers"], problem.meta["target"], steps)
 
+    def _typed(self, problem: Problem, data: Path) -> Problem:
+        """The puzzle that a question of a file writes out, under the record's own id."""
+        try:
+            return replace(self.problem(problem.question), id=problem.id)
+        except UsageError as error:
+            raise DataError(
+                f"{data}: the problem {problem.id!r} is {error}, or give `numbers` and `target`; "
+                "for maths name --task math"
+            ) from error
+
     def _verdict(self, problem: Problem, answer: str | None) -> tuple[Verdict, str]:
-        if "numbers" not in problem.meta or "target" not in problem.meta:
+        if not _is_puzzle(problem):
             return Verdict.UNGRADABLE_GOLD, "problem without numbers and target"
         if answer is None:
             return Verdict.INCORRECT, "no answer"
@@ -92,6 +110,10 @@ class CountdownTask(Task):
         if found.value != problem.meta["target"]:
             return Verdict.INCORRECT, f"value {found.value}"
         return Verdict.CORRECT, "exact value"
+
+
+def _is_puzzle(problem: Problem) -> bool:
+    return "numbers" in problem.meta and "target" in problem.meta
 
 
 def puzzle_problem(*, id: str, numbers: Sequence[int], target: int) -> Problem:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ from tasks.countdown import (
 from tasks.countdown.puzzle import apply
 from tasks.countdown.solver import moves
 from tasks.countdown.task import CountdownTask, puzzle_problem
-from tasks.errors import UsageError
+from tasks.errors import DataError, UsageError
 
 TASK = CountdownTask()
 NUMBERS = st.lists(st.integers(1, 13), min_size=2, max_size=5)
@@ -189,6 +190,22 @@ def test_the_game_of_24_with_fractions(answer: str | None, verdict: str) -> None
 
 def test_a_problem_without_its_numbers_is_ungradable() -> None:
     assert TASK.grade(Problem(id="p", question="?"), "1").verdict == "ungradable_gold"
+
+
+def test_without_its_numbers_no_step_is_provably_wrong() -> None:
+    assert CountdownTask().check_steps(Problem(id="x", question="?", task="countdown"), ["1+1=3"]) is None
+
+
+def test_a_file_may_write_puzzles_out_and_other_questions_are_refused_with_the_task_to_name(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "typed.jsonl"
+    path.write_text('{"id": "a", "question": "Make 24 from 8 3 8 3.", "answer": "8/(3-8/3)"}\n')
+    (puzzle,) = CountdownTask().load(path)
+    assert (puzzle.id, puzzle.meta) == ("a", {"numbers": [8, 3, 8, 3], "target": 24})
+    path.write_text('{"question": "What is 2 + 3?", "answer": 5}\n')
+    with pytest.raises(DataError, match=r"typed\.jsonl: the problem 'typed-1' .*--task math"):
+        CountdownTask().load(path)
 
 
 def test_a_phrase_is_a_marked_fallback() -> None:
