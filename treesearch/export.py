@@ -26,9 +26,17 @@ def save_trees(path: Path | str, trees: Iterable[Tree]) -> None:
 
 
 def load_trees(path: Path | str) -> list[Tree]:
-    """Read what `save_trees` wrote; `DataError` with file and line for a line that is no tree."""
+    """Read what `save_trees` wrote.
+
+    Raises `DataError`: with file and line for a line that is no tree, with the reason for a file that cannot
+    be read.
+    """
     trees: list[Tree] = []
-    with jsonlines.open(path) as reader:
+    try:
+        reader = jsonlines.open(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+    with reader:
         try:
             for row in reader:
                 trees.append(tree_from_json(row))

@@ -136,6 +136,11 @@ def test_a_line_that_is_no_tree_is_named_by_file_and_line(line: str, tmp_path: P
         load_trees(path)
 
 
+def test_a_missing_file_of_trees_is_a_data_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*absent\.jsonl"):
+        load_trees(tmp_path / "absent.jsonl")
+
+
 def test_the_graph_has_a_node_a_step_and_an_edge_a_child() -> None:
     tree, _, _ = search(SCENARIOS["graded roll-outs on countdown"], variants("mcts")[0], Budget(tokens=900))
     graph = to_networkx(tree)
