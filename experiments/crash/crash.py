@@ -1,11 +1,12 @@
 """Kill -9 a run at random moments, resume it, and compare with an uninterrupted run.
 
-    python experiments/crash/crash.py [--kills 56] [--out result.json]
+    python experiments/crash/crash.py [--kills 56] [--only ALGORITHM ...] [--out result.json]
 
 For every algorithm: one uninterrupted run with the scripted engine; then runs that are killed again and
 again at random moments and resumed with `search resume` until they finish. Checked: every problem has
 exactly one result, no finished problem's result changed after a kill, and every tree folded from the journal
-has the same bytes as in the uninterrupted run.
+has the same bytes as in the uninterrupted run. `--kills` are spread over all algorithms; with `--only` some
+of them run, and an existing result file keeps the rows of the others.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=56)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", help="algorithms; all without it", choices=names("algorithm"))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     rng = random.Random(args.seed)
@@ -103,7 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.jsonl"
         write_data(data)
-        for algorithm in names("algorithm"):
+        for algorithm in args.only or names("algorithm"):
             plain = Path(folder) / f"{algorithm}-plain"
             started = time.perf_counter()
             subprocess.run(solve_command(algorithm, data, plain), check=True, capture_output=True)
@@ -117,6 +119,10 @@ def main() -> None:
                     raise SystemExit(f"{algorithm}: a killed run's trees differ from the uninterrupted run's")
             rows.append({"algorithm": algorithm, "kills": kills, "runs": runs, "identical": True})
             print(rows[-1], flush=True)
+    if args.only and args.out and args.out.exists():
+        kept = json.loads(args.out.read_text())["algorithms"]
+        rows += [row for row in kept if row["algorithm"] not in args.only]
+        rows.sort(key=lambda row: names("algorithm").index(row["algorithm"]))
     result = {"problems": PROBLEMS, "kills": sum(row["kills"] for row in rows), "algorithms": rows}
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n")
