@@ -83,7 +83,7 @@ def run(method: Method, task: str, folder: Path, tokens: int, limit: int, seed: 
         if row["usage"]["generated_tokens"] + row["usage"]["value_tokens"] > tokens
     ]
     summary.pop("run")
-    summary["command"] = " ".join(["search", *command[3:-1]]).replace(str(folder), "RUNS")
+    summary["command"] = " ".join(["search", *command[3:]]).replace(str(folder), "RUNS")
     correct = {row["id"]: row["verdict"] == "correct" for row in results}
     return summary | {"method": method.label, "task": task, "over_budget": over, "correct": correct}
 
