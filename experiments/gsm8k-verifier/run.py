@@ -1,0 +1,228 @@
+"""A verifier of real models' solutions: can the trainer learn from data that this project did not make?
+
+    python experiments/gsm8k-verifier/run.py --data gsm8k_model_solutions.jsonl --work WORK [--dry-run]
+
+The file is OpenAI's (`grade-school-math`, MIT): for every GSM8K test question a solution by each of four
+models, with whether its answer is right. Problems are split once; a verifier is trained on the solutions of
+the training problems for each seed, and once on shuffled labels. Models that are trained are not trained
+again. `result.json` is written beside this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prm.evaluation import auroc, discrimination, score_all
+from prm.registry import open_scorer
+from prm.training import Progress, StepRow, TrainConfig, train
+from treesearch.policies import embedded_folder
+from treesearch.seeds import derive
+
+HERE = Path(__file__).parent
+TEST_SHARE = 0.3
+BINS = 12
+DRAWS = 2000
+CONFIG = TrainConfig(
+    head="value-bce",
+    epochs=3,
+    batch_size=32,
+    learning_rate=3e-4,
+    holdout=0.1,
+    select="auroc",
+    evaluate_every=25,
+    pack=True,
+    too_long="drop",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A solution by one of the models."""
+
+    problem: str
+    question: str
+    model: str
+    steps: tuple[str, ...]
+    right: bool
+    tokens: int
+
+
+def read(path: Path) -> list[Written]:
+    """All solutions that fit the model's context, in the order of the file."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder(), model_max_length=1 << 20)
+    room = AutoConfig.from_pretrained(embedded_folder()).max_position_embeddings
+    found: list[Written] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        row = json.loads(line)
+        for model, given in row.items():
+            if not isinstance(given, dict):
+                continue
+            steps = tuple(step for step in given["solution"].split("\n") if step.strip())
+            sizes = [len(tokenizer.encode(text + "\n")) for text in (row["question"], *steps)]
+            if steps and sum(sizes) <= room:
+                found.append(
+                    Written(
+                        problem=f"gsm8k-test-{number}",
+                        question=row["question"],
+                        model=model,
+                        steps=steps,
+                        right=given["is_correct"],
+                        tokens=sum(sizes[1:]),
+                    )
+                )
+    return found
+
+
+def split(written: Sequence[Written]) -> tuple[list[Written], list[Written]]:
+    """Training and held-out solutions, by problem."""
+    problems = sorted({one.problem for one in written}, key=lambda name: derive(0, "gsm8k-verifier", name))
+    held = set(problems[: round(TEST_SHARE * len(problems))])
+    return [one for one in written if one.problem not in held], [
+        one for one in written if one.problem in held
+    ]
+
+
+def rows(written: Sequence[Written], *, shuffled: bool) -> list[StepRow]:
+    """Every step labelled by the outcome of its solution (Cobbe et al. 2021 read every token so)."""
+    right = [one.right for one in written]
+    if shuffled:
+        random.Random(0).shuffle(right)
+    return [
+        StepRow(id=one.problem, prompt=one.question, steps=one.steps, labels=(float(label),) * len(one.steps))
+        for one, label in zip(written, right, strict=True)
+    ]
+
+
+def by_length(train_on: Sequence[Written], test: Sequence[Written]) -> list[float]:
+    """The share of right ones among training solutions of about the same number of tokens."""
+    sizes = np.array([one.tokens for one in train_on], float)
+    right = np.array([one.right for one in train_on], float)
+    edges = np.quantile(sizes, np.linspace(0, 1, BINS + 1)[1:-1])
+    shares = [right[np.digitize(sizes, edges) == bin].mean() for bin in range(BINS)]
+    return [float(shares[bin]) for bin in np.digitize([one.tokens for one in test], edges)]
+
+
+def scores(folder: Path, test: Sequence[Written]) -> list[float]:
+    """The verifier's score of each solution: that of its last step."""
+
+    async def job() -> list[float]:
+        scorer = open_scorer(str(folder), {})
+        try:
+            found = await score_all(scorer, [(one.question, one.steps) for one in test])
+        finally:
+            await scorer.close()
+        return [each.scores[-1] for each in found]
+
+    return asyncio.run(job())
+
+
+def best_of(found: Sequence[float], test: Sequence[Written]) -> float:
+    """Chance that the best-scored of a problem's solutions is right, ties drawn."""
+    problems: dict[str, list[tuple[float, bool]]] = {}
+    for score, one in zip(found, test, strict=True):
+        problems.setdefault(one.problem, []).append((score, one.right))
+    chances: list[float] = []
+    for each in problems.values():
+        top = [right for score, right in each if score == max(score for score, _ in each)]
+        chances.append(sum(top) / len(top))
+    return sum(chances) / len(chances)
+
+
+def interval(
+    measure: Callable[[list[float], list[Written]], float],
+    first: Sequence[float],
+    second: Sequence[float],
+    test: Sequence[Written],
+) -> dict[str, Any]:
+    """Difference of a measure between two lists of scores: 95 % interval from a bootstrap of the problems."""
+    places: dict[str, list[int]] = {}
+    for index, one in enumerate(test):
+        places.setdefault(one.problem, []).append(index)
+    names, draw = list(places), random.Random(0)
+    differences: list[float] = []
+    for _ in range(DRAWS):
+        picked: list[int] = []
+        renamed: list[Written] = []
+        for copy, name in enumerate(draw.choices(names, k=len(names))):
+            picked += places[name]
+            renamed += [replace(test[index], problem=str(copy)) for index in places[name]]
+        one, other = ([found[index] for index in picked] for found in (first, second))
+        differences.append(measure(one, renamed) - measure(other, renamed))
+    low, high = np.quantile(differences, [0.025, 0.975])
+    whole = list(test)
+    return {
+        "difference": measure(list(first), whole) - measure(list(second), whole),
+        "ci95": [float(low), float(high)],
+    }
+
+
+def area(found: Sequence[float], test: Sequence[Written]) -> float:
+    """AUROC."""
+    value = auroc(found, [one.right for one in test])
+    assert value is not None
+    return value
+
+
+def report(found: Sequence[float], test: Sequence[Written]) -> dict[str, Any]:
+    """How well scores tell right solutions from wrong ones, and choose among the four of a problem."""
+    measured = discrimination(found, [one.right for one in test], [one.problem for one in test])
+    return {**measured, "best_of_4": best_of(found, test)}
+
+
+def tell(progress: Progress) -> None:
+    """A line for every twentieth step and every evaluation."""
+    if progress.step % 20 == 0 or progress.evaluation is not None:
+        figures = "" if progress.evaluation is None else f", AUROC {progress.evaluation['auroc']:.3f}"
+        print(f"{progress.step}/{progress.steps}: loss {progress.loss:.4f}{figures}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--limit", type=int, help="the first so many solutions, for a trial")
+    parser.add_argument("--dry-run", action="store_true", help="say what it costs")
+    args = parser.parse_args()
+    train_on, test = split(read(args.data)[: args.limit])
+    tokens = sum(one.tokens for one in train_on) * CONFIG.epochs
+    models = {f"seed-{seed}": (int(seed), False) for seed in args.seeds.split(",")} | {"shuffled": (0, True)}
+    print(
+        f"{len(train_on):,} solutions to train on, {len(test):,} held out; {len(models)} models, "
+        f"{tokens:,.0f} tokens each and the questions"
+    )
+    if args.dry_run:
+        return
+    found: dict[str, list[float]] = {"length": by_length(train_on, test)}
+    for name, (seed, shuffled) in models.items():
+        train(
+            rows(train_on, shuffled=shuffled),
+            base="embedded",
+            out=args.work / name,
+            config=replace(CONFIG, seed=seed),
+            on_progress=tell,
+        )
+        found[name] = scores(args.work / name / "model", test)
+    result: dict[str, Any] = {name: report(each, test) for name, each in found.items()}
+    result["any_of_4"] = best_of([0.0] * len(test), test)
+    for name in models:
+        result[name]["over_length"] = interval(area, found[name], found["length"], test)
+        result[name]["best_of_4_over_length"] = interval(best_of, found[name], found["length"], test)
+    print(json.dumps(result, indent=1))
+    if args.limit is None:
+        (HERE / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
