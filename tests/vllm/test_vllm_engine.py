@@ -18,11 +18,13 @@ from tasks.countdown.task import CountdownTask
 from tasks.errors import UsageError
 from tasks.math import MathTask
 from treesearch.engines.base import EngineError, FinishReason, Sample, SamplingParams
+from treesearch.engines.vllm_client import last_output
 
 GREEDY = SamplingParams(max_tokens=40, temperature=0.0)
 DRAWN = SamplingParams(max_tokens=40, temperature=0.9, seed=11)
 TOLERANCE = 2e-4
 """Of log-probabilities, in nats: two float32 programs that add in another order."""
+CONTEXT = 256
 ENDLESS = SamplingParams(max_tokens=240, temperature=2.0, stop=("never written",))
 
 
@@ -235,6 +237,17 @@ def test_a_request_cancelled_at_once_leaves_nothing_behind(engine, endless):
     asyncio.run(run())
     wait_for(lambda: not engine._client._live)
     assert engine._client._llm.get_num_unfinished_requests() == 0
+
+
+def test_what_a_child_shares_with_its_parent_is_not_run_again(engine):
+    prompt = [5 + place % 90 for place in range(CONTEXT - 20)]
+    params = engine_module._params(max_tokens=1, temperature=0.0)
+
+    async def cached(ids: list[int]) -> int:
+        return (await engine._client.request(ids, params, last_output)).num_cached_tokens
+
+    assert asyncio.run(cached(prompt)) == 0
+    assert asyncio.run(cached([*prompt, 7, 8, 9])) >= CONTEXT // 2
 
 
 def test_several_event_loops_use_it_at_once(engine):
