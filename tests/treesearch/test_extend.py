@@ -55,6 +55,16 @@ def test_a_budget_never_shrinks_and_a_run_without_limit_has_none_to_extend(tmp_p
     assert read_results(tmp_path / "run") == kept
 
 
+def test_a_limit_without_which_nothing_would_end_is_not_lifted_and_the_run_stays_as_it_was(
+    tmp_path: Path,
+) -> None:
+    run(tmp_path / "run")
+    kept, header = read_results(tmp_path / "run"), read_header(tmp_path / "run")
+    with pytest.raises(UsageError, match="give simulations or a budget"):
+        extend(tmp_path / "run", {"budget_tokens": None})
+    assert (read_results(tmp_path / "run"), read_header(tmp_path / "run")) == (kept, header)
+
+
 def test_the_same_budget_again_searches_nothing(tmp_path: Path) -> None:
     run(tmp_path / "run")
     kept, written = read_results(tmp_path / "run"), records(tmp_path / "run")

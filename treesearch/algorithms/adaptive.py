@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from treesearch.algorithms.base import Algorithm, require, require_end
+from treesearch.algorithms.base import Algorithm, require
 from treesearch.algorithms.solutions import sample_solutions, solutions_cost
 from treesearch.algorithms.vote_stop import RuleName, VoteStop
 from treesearch.events import Issued, StopReason
@@ -34,6 +34,7 @@ class AdaptiveSelfConsistency(Algorithm):
 
     name: ClassVar[str] = "adaptive-self-consistency"
     default_value: ClassVar[str] = "none"
+    ended_by: ClassVar[str] = "n"
     until_budget: ClassVar[Mapping[str, Any]] = {"n": None}
 
     n: int | None = 40
@@ -54,7 +55,7 @@ class AdaptiveSelfConsistency(Algorithm):
 
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Sample until the vote, `n` or the budget ends it."""
-        require_end(tree, "n", self.n)
+        self.require_end(tree.meter.budget)
         rule = VoteStop(rule=self.stop, threshold=self.threshold, window=self.window)
 
         def halt(tree: Tree) -> StopReason | None:

@@ -38,6 +38,8 @@ class Algorithm(ABC):
     name: ClassVar[str]
     default_value: ClassVar[str] = "none"
     """The value source used when none is named."""
+    ended_by: ClassVar[str] = ""
+    """The setting that ends a search without a budget unless it is None; empty where every search ends."""
     until_budget: ClassVar[Mapping[str, Any]] = {}
     """Settings under which the search goes on until its budget is spent, for comparisons at equal tokens."""
 
@@ -55,15 +57,14 @@ class Algorithm(ABC):
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Search until done or out of budget; commits and returns why it stopped."""
 
+    def require_end(self, budget: Budget) -> None:
+        """Raise `UsageError` where neither the setting `ended_by` nor `budget` would end a search."""
+        if self.ended_by and getattr(self, self.ended_by) is None and budget == Budget():
+            raise UsageError(f"nothing would end this search: give {self.ended_by} or a budget")
+
     def final_answer(self, tree: Tree) -> str | None:
         """The answer that the tree gives under this algorithm's rule; None if nothing was finished."""
         return choose(tree, self.answer, how=self.aggregate, power=self.borda_power)
-
-
-def require_end(tree: Tree, name: str, limit: int | None) -> None:
-    """Raise `UsageError` where neither the hyper-parameter `name` nor the tree's budget ends the search."""
-    if limit is None and tree.meter.budget == Budget():
-        raise UsageError(f"nothing would end this search: give {name} or a budget")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from treesearch.algorithms.base import Algorithm, Stepwise, add_siblings, require, require_end
+from treesearch.algorithms.base import Algorithm, Stepwise, add_siblings, require
 from treesearch.algorithms.expand import expand, expansion_cost
 from treesearch.answers import RuleName, path_value
 from treesearch.events import Event, Expanded, Issued, StopReason
@@ -33,6 +33,7 @@ class Beam(Stepwise):
 
     name: ClassVar[str] = "beam"
     default_value: ClassVar[str] = "logprob"
+    ended_by: ClassVar[str] = "rounds"
     until_budget: ClassVar[Mapping[str, Any]] = {"rounds": None}
 
     beam_width: int = 4
@@ -50,7 +51,7 @@ class Beam(Stepwise):
 
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Search level by level; what is kept follows from the values in the tree."""
-        require_end(tree, "rounds", self.rounds)
+        self.require_end(tree.meter.budget)
 
         def plan(tree: Tree) -> Work | StopReason | None:
             if self.solved(tree, policy, value):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from treesearch.algorithms.base import Stepwise, add_siblings, require, require_end
+from treesearch.algorithms.base import Stepwise, add_siblings, require
 from treesearch.algorithms.beam import path_rank
 from treesearch.algorithms.expand import expand, expansion_cost
 from treesearch.answers import RuleName
@@ -28,6 +28,7 @@ class BestFirst(Stepwise):
 
     name: ClassVar[str] = "best-first"
     default_value: ClassVar[str] = "logprob"
+    ended_by: ClassVar[str] = "max_solutions"
     until_budget: ClassVar[Mapping[str, Any]] = {"max_solutions": None, "max_restarts": 1_000_000}
 
     expansion: int = 4
@@ -46,7 +47,7 @@ class BestFirst(Stepwise):
 
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Search; the order of expansion follows from the values in the tree."""
-        require_end(tree, "max_solutions", self.max_solutions)
+        self.require_end(tree.meter.budget)
 
         def plan(tree: Tree) -> Work | StopReason | None:
             if self.solved(tree, policy, value):

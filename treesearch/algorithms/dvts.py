@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from treesearch.algorithms.base import Stepwise, add_siblings, require, require_end
+from treesearch.algorithms.base import Stepwise, add_siblings, require
 from treesearch.algorithms.expand import Children, expansion_cost, propose_and_score
 from treesearch.answers import RuleName, aggregate
 from treesearch.events import Added, Closed, Event, Expanded, Issued, Scored, StopReason
@@ -36,6 +36,7 @@ class DVTS(Stepwise):
 
     name: ClassVar[str] = "dvts"
     default_value: ClassVar[str] = "logprob"
+    ended_by: ClassVar[str] = "n"
     until_budget: ClassVar[Mapping[str, Any]] = {"n": None}
 
     n: int | None = 16
@@ -52,7 +53,7 @@ class DVTS(Stepwise):
 
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Search every subtree to its end; which step each keeps is in the tree."""
-        require_end(tree, "n", self.n)
+        self.require_end(tree.meter.budget)
 
         def plan(tree: Tree) -> Work | StopReason | None:
             if self.solved(tree, policy, value):

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from treesearch.algorithms.base import Stepwise, add_siblings, require, require_end
+from treesearch.algorithms.base import Stepwise, add_siblings, require
 from treesearch.algorithms.expand import Children, expand, expansion_cost
 from treesearch.algorithms.greedy_rollout import best_of, reached, roll_out
 from treesearch.algorithms.selection import estimate, puct, puct_scale, uct, visits
@@ -61,6 +61,7 @@ class MCTS(Stepwise):
 
     name: ClassVar[str] = "mcts"
     default_value: ClassVar[str] = "rollout"
+    ended_by: ClassVar[str] = "simulations"
 
     simulations: int | None = None
     width: int = 4
@@ -94,7 +95,7 @@ class MCTS(Stepwise):
 
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Simulate until `simulations`, the gate or the budget ends it."""
-        require_end(tree, "simulations", self.simulations)
+        self.require_end(tree.meter.budget)
 
         def plan(tree: Tree) -> Work | list[Event] | StopReason | None:
             if self.solved(tree, policy, value):

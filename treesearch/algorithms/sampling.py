@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from treesearch.algorithms.base import Algorithm, require, require_end
+from treesearch.algorithms.base import Algorithm, require
 from treesearch.algorithms.solutions import sample_solutions, solutions_cost
 from treesearch.answers import RuleName
 from treesearch.events import Issued, StopReason
@@ -30,6 +30,7 @@ class BestOfN(Algorithm):
 
     name: ClassVar[str] = "best-of-n"
     default_value: ClassVar[str] = "logprob"
+    ended_by: ClassVar[str] = "n"
     until_budget: ClassVar[Mapping[str, Any]] = {"n": None}
 
     n: int | None = 16
@@ -44,7 +45,7 @@ class BestOfN(Algorithm):
 
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Sample until `n` solutions are in the tree."""
-        require_end(tree, "n", self.n)
+        self.require_end(tree.meter.budget)
         room = policy.room((), whole=True)
 
         def wave(left: int | None) -> int:

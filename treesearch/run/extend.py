@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tasks.errors import UsageError
+from treesearch.api import open_algorithm
 from treesearch.atomic import write_json
 from treesearch.budget import LIMITS as METERED
 from treesearch.run.config import Resolved, RunConfig
 from treesearch.run.store import RunStore, read_header
-from treesearch.settings import build
+from treesearch.settings import build, split_settings
 
 LIMITS = tuple(f"budget_{name}" for name in METERED)
 """What can be extended. Seconds count anew in each part of a run, so that there is nothing to extend."""
@@ -31,7 +32,8 @@ def parse_limits(texts: Mapping[str, str | None]) -> dict[str, int | None]:
 def extend(folder: Path, limits: Mapping[str, int | None]) -> Resolved:
     """Set `limits` (of `LIMITS`; None: no limit) for the run in `folder`; returns its new configuration.
 
-    Raises `UsageError` for a limit below the run's: what was spent cannot be taken back.
+    Raises `UsageError`, before anything is changed, for a limit below the run's (what was spent cannot be
+    taken back), and where nothing would end the searches.
     """
     header = read_header(folder)
     config = header.resolved.config
@@ -39,9 +41,11 @@ def extend(folder: Path, limits: Mapping[str, int | None]) -> Resolved:
         old = getattr(config, name)
         if limit is not None and (old is None or limit < old):
             raise UsageError(f"{name} is {old or 'without limit'} in {folder}; it can only grow, got {limit}")
-    resolved = Resolved(
-        config=replace(config, **limits), origin=dict(header.resolved.origin) | dict.fromkeys(limits, "flag")
-    )
+    larger = replace(config, **limits)
+    algorithm = open_algorithm(config.algorithm, split_settings(config.settings)["algorithm"])
+    algorithm.require_end(larger.budget())
+    origin = dict(header.resolved.origin) | dict.fromkeys(limits, "flag")
+    resolved = Resolved(config=larger, origin=origin)
     store = RunStore(folder)
     try:
         store.reopen(stopped_by=tuple(name for name in limits if limits[name] != getattr(config, name)))

@@ -90,6 +90,7 @@ def prepare(resolved: Resolved) -> Plan:
     settings = split_settings(config.settings)
     task = open_task(config.task)
     algorithm = open_algorithm(config.algorithm, settings["algorithm"])
+    algorithm.require_end(config.budget())
     value = open_value(config.value, algorithm, settings["value"])
     if config.engine not in names("engine"):
         raise unknown_name("engine", config.engine, names("engine"))
