@@ -266,6 +266,7 @@ def test_a_mistyped_name_is_one_line_that_names_the_nearest(
     [
         (["solve", "--budget-tokens", "lots"], "--budget-tokens must be a number such as 4000 or 4k"),
         (["solve", "--budget-tokens", "0"], "must be positive"),
+        (["solve", "--budget-tokens", "none"], "nothing would end this search: give simulations or a budget"),
         (["solve", "--limit", "x"], "--limit"),
         (["solve", "--data", "nowhere.jsonl"], "cannot read"),
         (["solve", "A question?", "--data", "nowhere.jsonl"], "give one of them"),
@@ -280,6 +281,14 @@ def test_wrong_use_is_one_line_and_exit_2(
     capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert message in one_error_line(capsys, *words)
+
+
+def test_a_file_that_writes_settings_like_the_option_is_told_the_key(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "set.yaml"
+    path.write_text("set:\n  width: 2\n")
+    assert "did you mean 'settings'?" in one_error_line(capsys, "solve", "--config", str(path))
 
 
 def test_a_broken_line_of_data_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def complete_run(incomplete: str) -> list[str]:
     return [found for name in run_names() if (found := str(RUNS / name)).startswith(incomplete)]
 
 
-_CONFIG = "YAML file with the same keys as these options; options win over it."
+_CONFIG = "YAML file with these options as keys, and `settings` for --set; options win over it."
 _RUN = "Run directory; one that holds this run is gone on with. [default: runs/TASK-ALGORITHM-TIME]"
 _SET = "A setting: width=8, policy.temperature=0.7, value.n=4. Repeatable; see `search list`."
 

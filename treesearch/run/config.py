@@ -95,6 +95,8 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
     from_file = {name.replace("-", "_"): value for name, value in read.items()}
     given = {name: value for name, value in flags.items() if value is not None}
     valid = [entry.name for entry in fields(RunConfig)]
+    if "set" in from_file:  # the option's name, whose nearest key would be `seed`
+        raise UsageError(f"unknown key in {file} 'set'; did you mean 'settings'?")
     for name in from_file:
         if name not in valid:
             raise unknown_name(f"key in {file}", name, valid)
