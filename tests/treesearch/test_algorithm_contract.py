@@ -33,9 +33,12 @@ from treesearch.events import Added, Cancelled, Expanded, Issued, Settled
 from treesearch.registry import find, summary
 from treesearch.tree import Tree
 
-BUDGETS = st.builds(Budget, tokens=st.integers(1, 900), calls=st.none() | st.integers(1, 40)) | st.builds(
-    Budget, calls=st.integers(1, 25), nodes=st.none() | st.integers(1, 60)
+BUDGETS = (
+    st.builds(Budget, tokens=st.integers(1, 900), calls=st.none() | st.integers(1, 40))
+    | st.builds(Budget, calls=st.integers(1, 25), nodes=st.integers(1, 60))
+    | st.builds(Budget, calls=st.integers(1, 8))
 )
+"""Where only calls are limited they are few: one call of an algorithm without `n` is 64 whole solutions."""
 SEEDS = st.integers(0, 10**6)
 
 
