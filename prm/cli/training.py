@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from tasks.errors import UsageError, unknown_name
 from treesearch.cli.terminal import tell
 from treesearch.settings import build, read_yaml
-from treesearch.threads import Stop, in_thread
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from treesearch.threads import Stop
 
 _EVERY_S = 5.0
 _PLACES = ("data", "base", "out")
@@ -107,6 +108,7 @@ def train_or_stop(job: Callable[[Stop], T]) -> T | None:
     Whatever a library prints goes to standard error: standard output is for the result.
     """
     from treesearch.cli.interrupt import Interrupted, run_interruptible
+    from treesearch.threads import in_thread
 
     with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(Interrupted):
         return run_interruptible(
