@@ -1,21 +1,36 @@
 """Exact arithmetic over text: ``+ - * /``, brackets, whole numbers and decimals, as `fractions.Fraction`.
 
 Contract: `evaluate` returns None for anything that is not such an expression, and never raises; `calculate`
-tells why: `NotArithmeticError` or `ZeroDivisionError`. Both are
-bounded: at most `MAX_CHARS` characters, numbers of at most `MAX_DIGITS` digits, brackets nested at most
-`MAX_DEPTH` deep; there are no powers, so values stay small. No `eval`.
+tells why: `NotArithmeticError` or `ZeroDivisionError`. `parse` builds whatever its caller makes of a number,
+by that type's own operators. All are bounded: at most `MAX_CHARS` characters, numbers of at most `MAX_DIGITS`
+digits, brackets nested at most `MAX_DEPTH` deep; there are no powers, so values stay small. No `eval`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Generic, Protocol, Self, TypeVar
 
 MAX_CHARS = 2_000
 MAX_DIGITS = 30
 MAX_DEPTH = 50
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?)|([-+*/()]))")
+
+
+class Operand(Protocol):
+    """What has the four operations and a sign."""
+
+    def __add__(self, other: Self, /) -> Self: ...
+    def __sub__(self, other: Self, /) -> Self: ...
+    def __mul__(self, other: Self, /) -> Self: ...
+    def __truediv__(self, other: Self, /) -> Self: ...
+    def __neg__(self) -> Self: ...
+
+
+T = TypeVar("T", bound=Operand)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +55,24 @@ def evaluate(text: str) -> Value | None:
 
 def calculate(text: str) -> Value:
     """Evaluate `text` exactly; raises `NotArithmeticError`, or `ZeroDivisionError` for a division by zero."""
+    numbers: list[Fraction] = []
+
+    def noted(number: Fraction) -> Fraction:
+        numbers.append(number)
+        return number
+
+    return Value(value=parse(text, noted), numbers=tuple(numbers))
+
+
+def parse(text: str, number: Callable[[Fraction], T]) -> T:
+    """The expression `text` with `number` made of each of its numbers; raises what operators and it raise."""
     if len(text) > MAX_CHARS:
         raise NotArithmeticError
-    parser = _Parser(tokens=_tokens(text))
+    parser = _Parser(_tokens(text), number)
     value = parser.total(0)
     if parser.position != len(parser.tokens):
         raise NotArithmeticError
-    return Value(value=value, numbers=tuple(parser.numbers))
+    return value
 
 
 def _tokens(text: str) -> list[str]:
@@ -62,29 +88,29 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
-@dataclass(kw_only=True)
-class _Parser:
+class _Parser(Generic[T]):
     """Recursive descent: total = product {+- product}; product = factor {*/ factor}."""
 
-    tokens: list[str]
-    position: int = 0
-    numbers: list[Fraction] = field(default_factory=list[Fraction])
+    def __init__(self, tokens: list[str], number: Callable[[Fraction], T]) -> None:
+        self.tokens = tokens
+        self.position = 0
+        self._number = number
 
-    def total(self, depth: int) -> Fraction:
+    def total(self, depth: int) -> T:
         value = self.product(depth)
         while (op := self._next_if("+-")) is not None:
             term = self.product(depth)
             value = value + term if op == "+" else value - term
         return value
 
-    def product(self, depth: int) -> Fraction:
+    def product(self, depth: int) -> T:
         value = self.factor(depth)
         while (op := self._next_if("*/")) is not None:
             term = self.factor(depth)
             value = value * term if op == "*" else value / term
         return value
 
-    def factor(self, depth: int) -> Fraction:
+    def factor(self, depth: int) -> T:
         if depth > MAX_DEPTH:
             raise NotArithmeticError
         if (sign := self._next_if("+-")) is not None:
@@ -99,8 +125,7 @@ class _Parser:
         if not token[:1].isdigit() or len(token) > MAX_DIGITS:
             raise NotArithmeticError
         self.position += 1
-        self.numbers.append(Fraction(token))
-        return self.numbers[-1]
+        return self._number(Fraction(token))
 
     def _next_if(self, wanted: str) -> str | None:
         if self.position < len(self.tokens) and self.tokens[self.position] in wanted:

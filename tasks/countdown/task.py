@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from tasks.arithmetic import evaluate
 from tasks.base import Answer, Grade, Problem, Task, Verdict
+from tasks.countdown.normal import normal_form
 from tasks.countdown.puzzle import compose, first_wrong_step, question_text
 from tasks.errors import DataError, UsageError
 from tasks.readers import read_problems
@@ -66,8 +67,9 @@ class CountdownTask(Task):
         return Answer(text=phrases[-1].strip(), source="phrase", fallback=True) if phrases else None
 
     def canonical(self, answer: str) -> str:
-        """The expression without spaces: two plays vote together if they are written alike."""
-        return re.sub(r"\s+", "", answer[:_MAX_SOLUTION_CHARS])
+        """The expression's normal form: plays that differ in order or brackets alone vote together."""
+        answer = answer[:_MAX_SOLUTION_CHARS]
+        return normal_form(answer.split("=")[0]) or re.sub(r"\s+", "", answer)
 
     def grade(self, problem: Problem, answer: str | None) -> Grade:
         """Exact check: legal expression, every number used exactly once, the value is the target."""
