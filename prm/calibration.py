@@ -20,13 +20,13 @@ Expected calibration error: `prm.evaluation.calibration`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prm.checkpoint import Calibration
-from tasks.errors import DataError, UsageError
+from tasks.errors import DataError, unknown_name
 
 Floats = NDArray[np.float64]
 
@@ -37,11 +37,15 @@ _STEPS = 100
 
 def fit(kind: str, scores: Sequence[float], labels: Sequence[float]) -> Calibration:
     """The calibration `kind` (platt or isotonic) of scores to labels; see the module for errors."""
-    if kind == "platt":
-        return fit_platt(scores, labels)
-    if kind == "isotonic":
-        return fit_isotonic(scores, labels)
-    raise UsageError(f"unknown calibration {kind!r}; valid: platt, isotonic")
+    return find_fit(kind)(scores, labels)
+
+
+def find_fit(kind: str) -> Callable[[Sequence[float], Sequence[float]], Calibration]:
+    """The fit of that name; `UsageError` for an unknown one."""
+    fits = {"platt": fit_platt, "isotonic": fit_isotonic}
+    if kind not in fits:
+        raise unknown_name("kind of calibration", kind, list(fits))
+    return fits[kind]
 
 
 def fit_platt(scores: Sequence[float], labels: Sequence[float]) -> Calibration:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,12 @@ def open_scorer(name: str, settings: Mapping[str, Any] | None = None) -> StepSco
         return _open_own(folder, read_card(folder), given)
     convention = find(given.family) if given.family else detect(name, _config(folder))
     return _open_published(name, convention, given)
+
+
+def open_uncalibrated(folder: Path, settings: Mapping[str, Any] | None = None) -> StepScorer:
+    """A folder that this toolkit's trainer wrote, its scores before calibration; raises as `open_scorer`."""
+    given = build(ScorerSettings, settings or {}, what="prm")
+    return _open_own(folder, replace(read_card(folder), calibration=None), given)
 
 
 def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from prm.cli import calibrate, label, score, train
 from prm.cli import eval as evaluation
-from prm.cli import label, score, train
 from treesearch.cli.app import Commands
 
 app = typer.Typer(
@@ -25,4 +25,5 @@ def _overview() -> None:
 app.command("label")(label.label)
 app.command("train")(train.train)
 app.command("score")(score.score)
+app.command("calibrate")(calibrate.calibrate)
 app.command("eval")(evaluation.evaluate)

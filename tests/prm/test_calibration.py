@@ -119,5 +119,5 @@ def test_what_cannot_be_fitted_is_refused():
         fit_isotonic([1.5], [1.0])
     with pytest.raises(DataError, match=r"labels .* in \[0, 1\]"):
         fit_isotonic([0.5], [float("nan")])
-    with pytest.raises(UsageError, match="valid: platt, isotonic"):
+    with pytest.raises(UsageError, match="valid: isotonic, platt"):
         fit("spline", [0.5], [1.0])
