@@ -1,9 +1,10 @@
-"""Problems to sample solutions of: training problems that the policy itself was not trained on.
+"""Problems to sample solutions of: training ones that the policy was not trained on, or held-out ones.
 
     python experiments/embedded-prm/problems.py --task countdown --count 4000 --out FILE
+    python experiments/embedded-prm/problems.py --task countdown --split test --count 200 --out FILE
 
 They are of the generators' train split, so that no held-out problem is among them, with seeds beyond those
-that the policy's training draws.
+that the policy's training draws; or of the test split, which nothing is trained on.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from tasks import countdown, generator
+from tasks.countdown.generate import Split
 
 FIRST_SEED = 10_000_000
 
 
-def problem(task: str, seed: int) -> dict[str, Any]:
+def problem(task: str, seed: int, split: Split) -> dict[str, Any]:
     if task == "countdown":
-        puzzle = countdown.generate(seed, split="train")
-        return {"id": f"train-{seed}", "numbers": list(puzzle.numbers), "target": puzzle.target}
-    worked = generator.generate(seed, split="train")
+        puzzle = countdown.generate(seed, split=split)
+        return {"id": f"{split}-{seed}", "numbers": list(puzzle.numbers), "target": puzzle.target}
+    worked = generator.generate(seed, split=split)
     return {"id": worked.id, "question": worked.question, "answer": worked.gold}
 
 
@@ -30,11 +32,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--task", choices=("countdown", "math"), required=True)
     parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--split", choices=("train", "test"), default="train")
     parser.add_argument("--first", type=int, default=0, help="skip so many")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     seeds = range(FIRST_SEED + args.first, FIRST_SEED + args.first + args.count)
-    args.out.write_text("".join(json.dumps(problem(args.task, seed)) + "\n" for seed in seeds))
+    args.out.write_text("".join(json.dumps(problem(args.task, seed, args.split)) + "\n" for seed in seeds))
     print(f"{args.count} problems in {args.out}")
 
 

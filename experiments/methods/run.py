@@ -1,11 +1,11 @@
-"""All methods of the package at equal tokens, in pieces that may be run on different days.
+"""Methods at equal tokens, in pieces that may be run on different days.
 
-    python experiments/methods/run.py --task countdown --work WORK_FOLDER --seeds 0 [--budgets 1k,4k]
+    python experiments/methods/run.py --config experiments/methods/countdown.yaml --work WORK_FOLDER --seeds 0
 
-It is `search compare --config TASK.yaml` with a memory: results and summaries of finished cells are kept in
-`cells-TASK.jsonl.gz` beside this script and put back into a new work folder, so only what is missing runs.
-Cells of another model or configuration are refused as `search compare` refuses them. `table-TASK.md`,
-`plot-TASK.png` and `comparison-TASK.json` are brought up to date at the end.
+It is `search compare --config NAME.yaml` with a memory: results and summaries of finished cells are kept in
+`cells-NAME.jsonl.gz` beside that file and put back into a new work folder, so only what is missing runs.
+Cells of another model or configuration are refused as `search compare` refuses them. `table-NAME.md`,
+`plot-NAME.png` and `comparison-NAME.json` are brought up to date at the end.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from treesearch.comparison.config import read_wanted, settle
 from treesearch.comparison.session import FILE, PLOT, TABLE, read_comparison, run_comparison
 from treesearch.run.runner import Progress
 
-HERE = Path(__file__).parent
 KEPT = ("run.json", "results.jsonl", "summary.json")
 
 
-def restore(task: str, work: Path) -> None:
+def restore(config: Path, work: Path) -> None:
     """Put stored cells into a work folder that does not have them."""
     work.mkdir(parents=True, exist_ok=True)
-    stored = HERE / f"cells-{task}.jsonl.gz"
+    stored = config.with_name(f"cells-{config.stem}.jsonl.gz")
     if not stored.exists():
         return
     if not (work / FILE).exists():
-        shutil.copy(HERE / f"comparison-{task}.json", work / FILE)
+        shutil.copy(config.with_name(f"comparison-{config.stem}.json"), work / FILE)
     with gzip.open(stored, "rt", encoding="utf-8") as lines:
         for line in lines:
             cell = json.loads(line)
@@ -44,7 +43,7 @@ def restore(task: str, work: Path) -> None:
                     write_text(folder / name, cell[name])
 
 
-def store(task: str, work: Path) -> int:
+def store(config: Path, work: Path) -> int:
     """Keep the finished cells of a work folder; returns how many there are."""
     lines: list[str] = []
     for folder in sorted((work / "runs").iterdir()):
@@ -53,35 +52,35 @@ def store(task: str, work: Path) -> int:
         texts = {name: (folder / name).read_text(encoding="utf-8") for name in KEPT}
         if json.loads(texts["summary.json"])["finished"]:
             lines.append(json.dumps({"cell": folder.name} | texts))
-    beside = HERE / f"cells-{task}.jsonl.gz.new"
+    beside = config.with_name(f"cells-{config.stem}.jsonl.gz.new")
     beside.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
-    beside.replace(HERE / f"cells-{task}.jsonl.gz")
+    beside.replace(beside.with_suffix(""))
     for name in (FILE, TABLE, PLOT):
         if (work / name).exists():
             stem, _, ending = name.partition(".")
-            shutil.copy(work / name, HERE / f"{stem}-{task}.{ending}")
+            shutil.copy(work / name, config.with_name(f"{stem}-{config.stem}.{ending}"))
     return len(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--task", choices=("countdown", "math"), required=True)
+    parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--budgets", help="those of the file without it")
     parser.add_argument("--limit", type=int, help="fewer problems, for a trial; nothing is stored")
     args = parser.parse_args()
-    work = args.work / args.task
+    work = args.work / args.config.stem
     if args.limit is None:
-        restore(args.task, work)
+        restore(args.config, work)
     seeds = [int(seed) for seed in args.seeds.split(",")]
     flags = {"seeds": seeds, "budgets": args.budgets, "limit": args.limit}
-    config = settle(read_wanted(flags, HERE / f"{args.task}.yaml"), read_comparison(work))
+    config = settle(read_wanted(flags, args.config), read_comparison(work))
 
     def on_cell(cell: object, number: int, count: int) -> None:
         print(f"{number}/{count} {getattr(cell, 'name', '')}", flush=True)
         if args.limit is None and (work / "runs").exists():
-            store(args.task, work)
+            store(args.config, work)
 
     def on_change(progress: Progress) -> None:
         del progress
@@ -89,7 +88,7 @@ def main() -> None:
     found = asyncio.run(run_comparison(config, work, on_cell=on_cell, on_change=on_change))
     print(found.table(), found.lacking)
     if args.limit is None:
-        print(store(args.task, work), "cells stored")
+        print(store(args.config, work), "cells stored")
 
 
 if __name__ == "__main__":
