@@ -33,6 +33,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "rollout": "treesearch.values.rollout:RollOutValue",
         "verifier": "treesearch.values.free:Verifier",
         "prm": "prm.values.reward_model:PRMValue",
+        "embedded": "prm.values.reward_model:EmbeddedPRM",
         "judge": "prm.values.judge:Judge",
         "ensemble": "prm.values.ensemble:EnsembleValue",
         "answer-confidence": "prm.values.confidence:AnswerConfidence",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,18 @@ def problem(task: str, seed: int, split: Split) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--task", choices=("countdown", "math"), required=True)
-    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--count", type=int, required=True, help="different problems")
     parser.add_argument("--split", choices=("train", "test"), default="train")
-    parser.add_argument("--first", type=int, default=0, help="skip so many")
+    parser.add_argument("--first", type=int, default=0, help="skip so many seeds")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    seeds = range(FIRST_SEED + args.first, FIRST_SEED + args.first + args.count)
-    args.out.write_text("".join(json.dumps(problem(args.task, seed, args.split)) + "\n" for seed in seeds))
+    found: dict[str, dict[str, Any]] = {}
+    for seed in count(FIRST_SEED + args.first):
+        made = problem(args.task, seed, args.split)
+        found.setdefault(str([value for name, value in made.items() if name != "id"]), made)
+        if len(found) == args.count:
+            break
+    args.out.write_text("".join(json.dumps(each) + "\n" for each in found.values()))
     print(f"{args.count} problems in {args.out}")
 
 

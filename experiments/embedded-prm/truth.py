@@ -1,8 +1,9 @@
-"""Held-out steps with exact labels, for `search prm eval --bench steps`.
+"""Steps with exact labels, for `search prm eval --bench steps` and `search prm calibrate`.
 
-    python experiments/embedded-prm/truth.py --run RUN --out FILE
+    python experiments/embedded-prm/truth.py --run RUN --out FILE [--split train]
 
-RUN is a run of `self-consistency` over the held-out problems that ship with the package. Labels:
+RUN is a run of `self-consistency` over the held-out problems that ship with the package, or over those that
+`problems.py` wrote. Labels:
 
 - countdown: 1 where the target can still be reached from the numbers left (the solver knows), else 0.
 - maths: 1 for every step before the first wrong one (the generator's checker knows; it judges the answer line
@@ -21,14 +22,15 @@ from prm.labels.trees import run_trees
 from tasks.base import Problem, Task
 from tasks.countdown import parse_step, solvable
 from tasks.generator import constants_of, generate, wrong_step
+from tasks.generator.source import Split
 from treesearch.tree import Tree
 
 
-def labels(task: Task, problem: Problem, steps: Sequence[str]) -> list[float | None]:
+def labels(task: Task, problem: Problem, steps: Sequence[str], split: Split) -> list[float | None]:
     if problem.task == "countdown":
         found = list(countdown_labels(task, problem, steps))
     else:
-        found = math_labels(problem, steps)
+        found = math_labels(problem, steps, split)
     return [*found, *[None] * (len(steps) - len(found))]
 
 
@@ -41,12 +43,10 @@ def countdown_labels(task: Task, problem: Problem, steps: Sequence[str]) -> Iter
         yield float(alive)
 
 
-def math_labels(problem: Problem, steps: Sequence[str]) -> list[float]:
-    worked = generate(int(problem.id.rpartition("-")[2]), split="test")
+def math_labels(problem: Problem, steps: Sequence[str], split: Split) -> list[float]:
+    worked = generate(int(problem.id.rpartition("-")[2]), split=split)
     if worked.question != problem.question:
-        raise SystemExit(
-            f"{problem.id} is not the held-out problem of that number; make RUN of the shipped ones"
-        )
+        raise SystemExit(f"{problem.id} is not the {split} problem of that number; is --split right?")
     wrong = wrong_step(
         steps, question=problem.question, gold=problem.gold, constants=constants_of(worked.kind)
     )
@@ -63,13 +63,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--split", choices=("train", "test"), default="test", help="of maths problems")
     args = parser.parse_args()
     found = run_trees(args.run)
     rows: list[dict[str, Any]] = []
     for tree in found.trees:
         for steps in solutions(tree):
             row = {"id": tree.problem.id, "prompt": tree.problem.question, "completions": steps}
-            rows.append(row | {"labels": labels(found.plan.task, tree.problem, steps)})
+            rows.append(row | {"labels": labels(found.plan.task, tree.problem, steps, args.split)})
     args.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"{len(rows)} solutions of {len(found.trees)} problems in {args.out}")
 

@@ -1,4 +1,4 @@
-"""`prm`: a process-reward or Q-value model as the value of a path.
+"""`prm`: a process-reward or Q-value model as the value of a path; `embedded`: the one that ships.
 
 The model is opened by `prm.registry.open_scorer` when the search begins, once a process for all searches with
 the same settings. It scores every step of a path; `aggregate` makes one value of them. A model that this
@@ -82,6 +82,14 @@ class PRMValue(ScorerSettings, Value):
         """`UsageError`: the model is not open. Algorithms get what `load` returns."""
         del policy, problem, paths, grant, seed, known
         raise UsageError(f"the value {self.name!r} holds no model yet: score with `await value.load(policy)`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedPRM(PRMValue):
+    """The process-reward model that ships: it reads what the embedded policy writes."""
+
+    name: ClassVar[str] = EMBEDDED
+    prm: str = EMBEDDED
 
 
 class LoadedPRM(Value):
