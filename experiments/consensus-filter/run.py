@@ -41,9 +41,9 @@ ARMS = ("mc", "judge", "consensus")
 class Profile:
     """Sizes. `noise` are the chances that a verdict is disturbed; `few` completions a step are looked at."""
 
-    problems: int = 150
+    problems: int = 400
     few: int = 2
-    noise: tuple[float, ...] = (0.0, 0.1, 0.25, 0.4)
+    noise: tuple[float, ...] = (0.0, 0.25, 0.4)
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: float = 3.0
     rate: float = 5e-4
