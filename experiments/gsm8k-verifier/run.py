@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from prm.evaluation import auroc, discrimination, score_all
+from prm.evaluation import auroc, score_all
+from prm.evaluation.discrimination import discrimination
 from prm.registry import open_scorer
 from prm.training import Progress, StepRow, TrainConfig, train
 from treesearch.policies import embedded_folder
