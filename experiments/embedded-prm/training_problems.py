@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-from truth import countdown_labels
+from truth import countdown_labels, wrong_in_maths
 
 from prm.labels import StepRecord
 from prm.training import StepRow
 from tasks.countdown.task import CountdownTask
 from tasks.errors import UsageError
-from tasks.generator import constants_of, generate, wrong_step
 from treesearch.seeds import derive
 
 Records = Mapping[str, Sequence[StepRecord]]
@@ -46,7 +45,6 @@ def truth(problem: str, question: str, steps: tuple[str, ...]) -> tuple[bool, ..
     try:
         puzzle = CountdownTask().problem(question)
     except UsageError:
-        worked = generate(int(problem.rpartition("-")[2]), split="train")
-        wrong = wrong_step(steps, question=question, gold=worked.gold, constants=constants_of(worked.kind))
+        wrong = wrong_in_maths(problem, question, steps, "train")
         return tuple(wrong is None or index < wrong for index in range(len(steps)))
     return tuple(label > 0 for label in countdown_labels(CountdownTask(), puzzle, steps))

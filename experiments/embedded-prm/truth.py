@@ -44,13 +44,16 @@ def countdown_labels(task: Task, problem: Problem, steps: Sequence[str]) -> Iter
 
 
 def math_labels(problem: Problem, steps: Sequence[str], split: Split) -> list[float]:
-    worked = generate(int(problem.id.rpartition("-")[2]), split=split)
-    if worked.question != problem.question:
-        raise SystemExit(f"{problem.id} is not the {split} problem of that number; is --split right?")
-    wrong = wrong_step(
-        steps, question=problem.question, gold=problem.gold, constants=constants_of(worked.kind)
-    )
+    wrong = wrong_in_maths(problem.id, problem.question, steps, split)
     return [1.0] * len(steps) if wrong is None else [*[1.0] * wrong, 0.0]
+
+
+def wrong_in_maths(problem: str, question: str, steps: Sequence[str], split: Split) -> int | None:
+    """Index of the first wrong step in a generated problem, which its id tells; None without one."""
+    worked = generate(int(problem.rpartition("-")[2]), split=split)
+    if worked.question != question:
+        raise SystemExit(f"{problem} is not the {split} problem of that number; is --split right?")
+    return wrong_step(steps, question=question, gold=worked.gold, constants=constants_of(worked.kind))
 
 
 def solutions(tree: Tree) -> Iterator[list[str]]:
