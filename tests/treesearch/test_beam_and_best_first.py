@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -140,6 +141,15 @@ def test_best_first_starts_again_at_the_root_when_nothing_is_open() -> None:
     tree, _, _ = search(world(3), few, Budget(tokens=10**6))
     assert tree.stop is StopReason.EXHAUSTED
     assert tree.root.expansions == 3
+
+
+def test_best_first_asks_for_more_steps_at_the_root_if_told_to() -> None:
+    narrow = BestFirst(expansion=1, in_flight=1, max_solutions=1)
+    wide = replace(narrow, root_expansion=MANY)
+    trees = [search(world(1), algorithm, Budget(tokens=10**6))[0] for algorithm in (narrow, wide)]
+    assert [len(tree.root.children) for tree in trees] == [1, 3]
+    for tree in trees:
+        assert all(len(node.children) <= 1 for node in tree.nodes if node.id)
 
 
 def test_best_first_with_a_depth_limit_goes_no_deeper() -> None:

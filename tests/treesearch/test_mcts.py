@@ -307,6 +307,18 @@ def test_progressive_widening_bounds_the_children_by_the_visits() -> None:
             assert len(node.children) <= max(1, math.ceil(node.visits**0.5))
 
 
+def test_a_wider_root_has_more_children_than_the_nodes_below_it() -> None:
+    scenario = Scenario(
+        name="wide",
+        script=lambda prompt, seed: f"{seed % 997}\n" * 50,
+        value=KnownValue(of=lambda text: 0.5),
+    )
+    algorithm = MCTS(width=2, root_width=7, in_flight=1, simulations=20, gate=2.0)
+    tree, _, _ = search(scenario, algorithm, Budget(calls=100))
+    assert len(tree.root.children) == 7
+    assert {len(node.children) for node in tree.nodes if node.id and node.children} == {2}
+
+
 def test_simulations_are_counted_to_the_one() -> None:
     for in_flight in (1, 4):
         algorithm = MCTS(simulations=13, in_flight=in_flight, gate=2.0)
@@ -401,7 +413,15 @@ def test_every_solution_kept_at_a_node_goes_on_from_that_node(scenario: str) -> 
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [("width", 0), ("c", -1.0), ("alpha", 1.5), ("selection", "best"), ("simulations", 0), ("c_base", 0.0)],
+    [
+        ("width", 0),
+        ("c", -1.0),
+        ("alpha", 1.5),
+        ("selection", "best"),
+        ("simulations", 0),
+        ("c_base", 0.0),
+        ("root_width", 17),
+    ],
 )
 def test_a_wrong_hyperparameter_is_refused_by_name(name: str, wrong: object) -> None:
     with pytest.raises(UsageError, match=name):

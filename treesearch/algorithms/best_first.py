@@ -18,7 +18,7 @@ from treesearch.answers import RuleName
 from treesearch.events import Closed, Event, Expanded, Issued, StopReason
 from treesearch.inorder import Outcome, Work, run_in_order
 from treesearch.policy import Policy
-from treesearch.tree import Node, Tree
+from treesearch.tree import NO_PARENT, Node, Tree
 from treesearch.values.base import Value
 
 
@@ -32,6 +32,8 @@ class BestFirst(Stepwise):
     until_budget: ClassVar[Mapping[str, Any]] = {"max_solutions": None, "max_restarts": 1_000_000}
 
     expansion: int = 4
+    root_expansion: int | None = None
+    """Steps asked for at the root (None: `expansion`); first steps not tried are not made up for below."""
     max_solutions: int | None = 1
     max_depth: int = 40
     max_restarts: int = 64
@@ -42,6 +44,8 @@ class BestFirst(Stepwise):
         super().__post_init__()
         for name in ("expansion", "max_depth", "max_restarts"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        wide = self.root_expansion is None or self.root_expansion >= 1
+        require("root_expansion", self.root_expansion, wide, "at least 1")
         ok = self.max_solutions is None or self.max_solutions >= 1
         require("max_solutions", self.max_solutions, ok, "at least 1")
 
@@ -57,11 +61,11 @@ class BestFirst(Stepwise):
             node = self.next_node(tree)
             if not isinstance(node, Node):
                 return node
-            return Work(node.id, expansion_cost(policy, value, tree.path(node.id), self.expansion))
+            return Work(node.id, expansion_cost(policy, value, tree.path(node.id), self._width(node)))
 
         async def perform(tree: Tree, issued: Issued) -> Outcome:
             node = tree.nodes[issued.node]
-            made = await expand(tree, policy, value, issued, self.expansion)
+            made = await expand(tree, policy, value, issued, self._width(node))
 
             def events(tree: Tree) -> list[Event]:
                 added = add_siblings(tree, node.id, made.steps, made.scores, value)
@@ -71,6 +75,9 @@ class BestFirst(Stepwise):
             return Outcome(made.usage, events)
 
         return await run_in_order(tree, plan, perform, in_flight=self.in_flight)
+
+    def _width(self, node: Node) -> int:
+        return (self.root_expansion or self.expansion) if node.parent == NO_PARENT else self.expansion
 
     def next_node(self, tree: Tree) -> Node | StopReason | None:
         """The best open path that is not being expanded; the root again where there is none."""

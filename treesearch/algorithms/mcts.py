@@ -55,8 +55,10 @@ class MCTS(Stepwise):
 
     `simulations` None runs until the budget is spent. `c` is UCT's exploration constant, `c_init` and
     `c_base` PUCT's. `unvisited` is what UCT adds to an unvisited child's value: large values try every child
-    first. `rollout_steps` greedy steps from the best new child, each the best of `rollout_width` samples,
-    blend into its return with weight `alpha`: (1 - alpha) v + alpha max v_rollout.
+    first. `root_width` steps are asked for at the root (None: `width`): nothing below makes up for a first
+    step that was not tried (AlphaLLM's root has 40 children). `rollout_steps` greedy steps from the best new
+    child, each the best of `rollout_width` samples, blend into its return with weight `alpha`:
+    (1 - alpha) v + alpha max v_rollout.
     """
 
     name: ClassVar[str] = "mcts"
@@ -65,6 +67,7 @@ class MCTS(Stepwise):
 
     simulations: int | None = None
     width: int = 4
+    root_width: int | None = None
     selection: Literal["uct", "puct"] = "puct"
     c: float = 1.0
     c_init: float = 1.25
@@ -84,6 +87,8 @@ class MCTS(Stepwise):
         object.__setattr__(self, "backup", BackupRule(self.backup))
         for name in ("width", "max_depth", "max_children", "rollout_width"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        wide = self.root_width is None or 1 <= self.root_width <= self.max_children
+        require("root_width", self.root_width, wide, f"from 1 to max_children ({self.max_children})")
         require(
             "simulations", self.simulations, self.simulations is None or self.simulations >= 1, "at least 1"
         )
@@ -156,7 +161,7 @@ class MCTS(Stepwise):
             return True
         if not self._can_widen(node):
             return False
-        if self.widening and len(node.children) < self.width * node.visits**self.widening:
+        if self.widening and len(node.children) < self._width(node) * node.visits**self.widening:
             return True
         return all(tree.nodes[child].closed for child in node.children)
 
@@ -165,13 +170,16 @@ class MCTS(Stepwise):
 
     # -- expand and evaluate --------------------------------------------------------------------------
 
+    def _width(self, node: Node) -> int:
+        return (self.root_width or self.width) if node.parent == NO_PARENT else self.width
+
     def _cost(self, tree: Tree, policy: Policy, value: Value, leaf: Node) -> Cost:
         if leaf.finished or leaf.depth >= self.max_depth:
             return Cost()
         path = tree.path(leaf.id)
         if not policy.room(path, whole=False):
             return Cost()
-        cost = expansion_cost(policy, value, path, self.width)
+        cost = expansion_cost(policy, value, path, self._width(leaf))
         if not self.rollout_steps:
             return cost
         step = expansion_cost(policy, value, path, self.rollout_width)
@@ -183,7 +191,7 @@ class MCTS(Stepwise):
 
     async def _simulate(self, tree: Tree, policy: Policy, value: Value, issued: Issued) -> Outcome:
         node = tree.nodes[issued.node]
-        made = await expand(tree, policy, value, issued, self.width)
+        made = await expand(tree, policy, value, issued, self._width(node))
         best = best_of(made)
         rolls: list[Children] = []
         if self.rollout_steps and best is not None:
