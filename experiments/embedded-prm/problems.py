@@ -29,18 +29,27 @@ def problem(task: str, seed: int, split: Split) -> dict[str, Any]:
     return {"id": worked.id, "question": worked.question, "answer": worked.gold}
 
 
+def content(made: dict[str, Any]) -> str:
+    """All of a problem but its id."""
+    return str([value for name, value in made.items() if name != "id"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--task", choices=("countdown", "math"), required=True)
     parser.add_argument("--count", type=int, required=True, help="different problems")
     parser.add_argument("--split", choices=("train", "test"), default="train")
     parser.add_argument("--first", type=int, default=0, help="skip so many seeds")
+    parser.add_argument("--without", type=Path, nargs="*", default=[], help="files of problems to leave out")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    lines = (line for path in args.without for line in path.read_text().splitlines())
+    known = {content(json.loads(line)) for line in lines}
     found: dict[str, dict[str, Any]] = {}
     for seed in count(FIRST_SEED + args.first):
         made = problem(args.task, seed, args.split)
-        found.setdefault(str([value for name, value in made.items() if name != "id"]), made)
+        if content(made) not in known:
+            found.setdefault(content(made), made)
         if len(found) == args.count:
             break
     args.out.write_text("".join(json.dumps(each) + "\n" for each in found.values()))

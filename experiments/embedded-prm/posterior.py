@@ -1,0 +1,117 @@
+"""Training rows whose labels are chances that a step is right, not the policy's chances of finishing from it.
+
+    python experiments/embedded-prm/posterior.py --rows WORK/rows.jsonl --out WORK/labelled.jsonl \
+        --known WORK/calibration-rows.jsonl --truth WORK/calibration.jsonl [--steps 2 --whole 6]
+
+Two completions that failed say little of a hard first step and much of an easy second one. So counts are read
+for what they mean: on problems where every step's truth is known (`truth.py`; the trained model is calibrated
+on them too), the share of right steps is measured among the steps of one task, place, outcome and number of
+completions. A label becomes that share, shrunk to the one of any number of completions as if by `PRIOR` steps
+more. `--steps` cuts countdown's solutions behind so many steps, but for one problem in `--whole`: their last
+step is learnt long before the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from prm.labels import write_rows
+from prm.training import StepRow, read_rows
+from treesearch.seeds import derive
+
+PRIOR = 4.0
+PLACES = 4
+Group = tuple[str, int, str, int]
+"""Task, place, outcomes (none, some or all right), and completions up to powers of two."""
+
+
+def task(prompt: str) -> str:
+    """A countdown prompt begins so; all others are maths."""
+    return "countdown" if prompt.startswith("Make ") else "math"
+
+
+def group(prompt: str, place: int, count: tuple[int, int]) -> Group:
+    """What a step is like, as far as its counts tell."""
+    right, completions = count
+    outcome = "none" if not right else "all" if right == completions else "some"
+    return task(prompt), min(place, PLACES - 1), outcome, (completions - 1).bit_length()
+
+
+def counted(rows: Iterable[StepRow]) -> Iterator[tuple[StepRow, int, tuple[int, int]]]:
+    """Rows, places and counts of the steps that have some completions and are labelled."""
+    for row in rows:
+        for place, count in enumerate(row.counts):
+            if count is not None and count[1] and row.labels[place] is not None:
+                yield row, place, count
+
+
+class Posterior:
+    """Shares of right steps by group, from rows with counts and a truth for each step."""
+
+    def __init__(self, known: Iterable[StepRow], truth: Iterable[StepRow]) -> None:
+        right: dict[tuple[str, tuple[str, ...]], float] = {}
+        for row in truth:
+            for place, label in enumerate(row.labels):
+                if label is not None:
+                    right[row.prompt, row.steps[: place + 1]] = label
+        self.sums: dict[Group | tuple[str, int, str], list[float]] = {}
+        for row, place, count in counted(known):
+            label = right.get((row.prompt, row.steps[: place + 1]))
+            if label is not None:
+                found = group(row.prompt, place, count)
+                for name in (found, found[:3]):
+                    share = self.sums.setdefault(name, [0.0, 0.0])
+                    share[0] += label
+                    share[1] += 1
+
+    def chance(self, prompt: str, place: int, count: tuple[int, int]) -> float:
+        """Chance that a step with these counts is right."""
+        found = group(prompt, place, count)
+        right, steps = self.sums.get(found[:3], [count[0] / count[1], 1.0])
+        coarse = right / steps
+        right, steps = self.sums.get(found, [0.0, 0.0])
+        return (right + PRIOR * coarse) / (steps + PRIOR)
+
+    def relabelled(self, row: StepRow, keep: int) -> StepRow | None:
+        """The first `keep` steps with chances for labels; None where nothing is labelled then."""
+        labels = [None] * len(row.steps)
+        for _, place, count in counted([row]):
+            labels[place] = self.chance(row.prompt, place, count)  # type: ignore[call-overload]
+        if all(label is None for label in labels[:keep]):
+            return None
+        return replace(
+            row,
+            steps=row.steps[:keep],
+            labels=tuple(labels[:keep]),
+            counts=row.counts[:keep],
+            step_ids=None if row.step_ids is None else row.step_ids[:keep],
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=Path, nargs="+", required=True, help="rows of `search prm label`")
+    parser.add_argument("--known", type=Path, nargs="+", required=True, help="the same of known problems")
+    parser.add_argument("--truth", type=Path, nargs="+", required=True, help="their truth")
+    parser.add_argument("--steps", type=int, help="countdown: the steps of a solution that are kept")
+    parser.add_argument("--whole", type=int, default=6, help="one problem in so many is kept whole")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    known = [row for path in args.known for row in read_rows(path)]
+    posterior = Posterior(known, [row for path in args.truth for row in read_rows(path)])
+    for name in sorted(posterior.sums, key=str):
+        right, steps = posterior.sums[name]
+        print(f"{' '.join(map(str, name)):28} {steps:8,.0f} steps, {right / steps:.3f} of them right")
+    found: list[StepRow] = []
+    for row in (row for path in args.rows for row in read_rows(path)):
+        whole = args.steps is None or task(row.prompt) == "math" or not derive(0, row.id) % args.whole
+        relabelled = posterior.relabelled(row, len(row.steps) if whole else args.steps)
+        found += [] if relabelled is None else [relabelled]
+    print(f"{write_rows(args.out, found):,} rows in {args.out}")
+
+
+if __name__ == "__main__":
+    main()
