@@ -179,6 +179,12 @@ def test_another_config_other_data_and_another_base_are_refused_with_what_differ
         run(rows, write_llama(tmp_path / "other", seed=5), tmp_path / "run", epochs=1)
 
 
+def test_a_base_that_is_not_there_leaves_no_run_behind(base: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="does not exist"):
+        run(separable_rows(8), tmp_path / "bse", tmp_path / "out", epochs=1)
+    assert run(separable_rows(8), base, tmp_path / "out", epochs=1).finished
+
+
 def test_how_often_to_log_may_change_when_a_run_goes_on(base: Path, tmp_path: Path):
     rows = separable_rows(40)
     run(rows, base, tmp_path, epochs=1)

@@ -34,8 +34,8 @@ def load(model: str, *, device: str, dtype: str) -> tuple[Any, Any]:
     """The model, on its device and ready for inference, and its `transformers` tokenizer."""
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
+    check_source(model)
     if _is_path(model):
-        check_folder(Path(model).expanduser())
         model = str(Path(model).expanduser())
         disable_progress_bar()  # reading a local file is quick; a download keeps its bar
     try:
@@ -49,6 +49,12 @@ def load(model: str, *, device: str, dtype: str) -> tuple[Any, Any]:
             "and *.safetensors, or a hub id that `hf download ID` can fetch"
         ) from error
     return loaded.to(place).eval(), tokenizer
+
+
+def check_source(model: str) -> None:
+    """Raise where `model` is a path without a model. What a hub id names is seen when it is loaded."""
+    if _is_path(model):
+        check_folder(Path(model).expanduser())
 
 
 def check_folder(folder: Path) -> None:
