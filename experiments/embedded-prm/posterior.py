@@ -107,8 +107,8 @@ def main() -> None:
         print(f"{' '.join(map(str, name)):28} {steps:8,.0f} steps, {right / steps:.3f} of them right")
     found: list[StepRow] = []
     for row in (row for path in args.rows for row in read_rows(path)):
-        whole = args.steps is None or task(row.prompt) == "math" or not derive(0, row.id) % args.whole
-        relabelled = posterior.relabelled(row, len(row.steps) if whole else args.steps)
+        whole = task(row.prompt) == "math" or not derive(0, row.id) % args.whole
+        relabelled = posterior.relabelled(row, len(row.steps) if whole else args.steps or len(row.steps))
         found += [] if relabelled is None else [relabelled]
     print(f"{write_rows(args.out, found):,} rows in {args.out}")
 
