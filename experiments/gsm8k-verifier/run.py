@@ -5,7 +5,7 @@
 The file is OpenAI's (`grade-school-math`, MIT): for every GSM8K test question a solution by each of four
 models, with whether its answer is right. Problems are split once; a verifier is trained on the solutions of
 the training problems for each seed, and once on shuffled labels. Models that are trained are not trained
-again. `result.json` is written beside this script.
+again. `result.json` beside this script has an entry a head, or of another name that is given.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONFIG = TrainConfig(
     microbatch_tokens=2048,
     learning_rate=3e-4,
     holdout=0.1,
-    select="auroc",
+    select="loss",
     evaluate_every=25,
     pack=True,
     too_long="drop",
@@ -193,13 +193,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--head", default=CONFIG.head, help="value-bce, implicit-ce, ... (rows of solutions)")
+    parser.add_argument("--name", help="of the entry in the result [default: the head]")
+    parser.add_argument("--base", default="embedded", help="policy that verifiers start from")
+    parser.add_argument("--epochs", type=float, default=CONFIG.epochs)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument(
+        "--control", action=argparse.BooleanOptionalAction, default=True, help="shuffled labels too"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "result.json", help="its entry of this name is replaced"
+    )
     parser.add_argument("--limit", type=int, help="the first so many solutions, for a trial")
     parser.add_argument("--dry-run", action="store_true", help="say what it costs")
     args = parser.parse_args()
     train_on, test = split(read(args.data)[: args.limit])
-    tokens = sum(one.tokens for one in train_on) * CONFIG.epochs
-    models = {f"seed-{seed}": (int(seed), False) for seed in args.seeds.split(",")} | {"shuffled": (0, True)}
+    config = replace(CONFIG, head=args.head, epochs=args.epochs)
+    tokens = sum(one.tokens for one in train_on) * config.epochs
+    models = {f"seed-{seed}": (int(seed), False) for seed in args.seeds.split(",")}
+    models |= {"shuffled": (0, True)} if args.control else {}
     print(
         f"{len(train_on):,} solutions to train on, {len(test):,} held out; {len(models)} models, "
         f"{tokens:,.0f} tokens each and the questions"
@@ -210,9 +222,9 @@ def main() -> None:
     for name, (seed, shuffled) in models.items():
         train(
             rows(train_on, shuffled=shuffled),
-            base="embedded",
+            base=args.base,
             out=args.work / name,
-            config=replace(CONFIG, seed=seed),
+            config=replace(config, seed=seed),
             on_progress=tell,
         )
         found[name] = scores(args.work / name / "model", test)
@@ -223,7 +235,9 @@ def main() -> None:
         result[name]["best_of_4_over_length"] = interval(best_of, found[name], found["length"], test)
     print(json.dumps(result, indent=1))
     if args.limit is None:
-        (HERE / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+        every = json.loads(args.out.read_text()) if args.out.exists() else {}
+        every[args.name or args.head] = {"epochs": config.epochs, **result}
+        args.out.write_text(json.dumps(every, indent=1) + "\n")
 
 
 if __name__ == "__main__":
