@@ -152,6 +152,14 @@ def test_best_first_asks_for_more_steps_at_the_root_if_told_to() -> None:
         assert all(len(node.children) <= 1 for node in tree.nodes if node.id)
 
 
+@pytest.mark.parametrize(("restart_below", "expansions"), [(0.0, 1), (0.5, 2), (1.2, 3), (10.0, 4)])
+def test_poor_open_paths_send_best_first_back_to_the_root(restart_below: float, expansions: int) -> None:
+    worth = dict.fromkeys(table_of(1), 0.4)
+    algorithm = BestFirst(expansion=1, in_flight=1, max_restarts=4, restart_below=restart_below)
+    tree, _, _ = search(world(1, worth), algorithm, Budget(tokens=10**6))
+    assert tree.root.expansions == expansions  # 0.4 is below 0.5, 1.2 / 2, and 10 / k as long as is allowed
+
+
 def test_best_first_with_a_depth_limit_goes_no_deeper() -> None:
     algorithm = BestFirst(max_depth=2, max_solutions=None, max_restarts=2, expansion=8)
     tree, _, _ = search(world(3), algorithm, Budget(tokens=10**6))
