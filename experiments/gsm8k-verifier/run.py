@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from prm.aggregates import aggregate
 from prm.evaluation import auroc, score_all
 from prm.evaluation.discrimination import discrimination
 from prm.registry import open_scorer
@@ -32,6 +33,8 @@ HERE = Path(__file__).parent
 TEST_SHARE = 0.3
 BINS = 12
 DRAWS = 2000
+AGGREGATES = ("last", "mean", "min", "product")
+"""The first is what the verifier is trained to say; the others are shown beside it."""
 CONFIG = TrainConfig(
     head="value-bce",
     epochs=2,
@@ -115,18 +118,19 @@ def by_length(train_on: Sequence[Written], test: Sequence[Written]) -> list[floa
     return [float(shares[bin]) for bin in np.digitize([one.tokens for one in test], edges)]
 
 
-def scores(folder: Path, test: Sequence[Written]) -> list[float]:
-    """The verifier's score of each solution: that of its last step."""
+def scores(folder: Path, test: Sequence[Written]) -> dict[str, list[float]]:
+    """The verifier's score of each solution, by aggregate of its steps'."""
 
-    async def job() -> list[float]:
+    async def job() -> list[tuple[float, ...]]:
         scorer = open_scorer(str(folder), {})
         try:
             found = await score_all(scorer, [(one.question, one.steps) for one in test])
         finally:
             await scorer.close()
-        return [each.scores[-1] for each in found]
+        return [tuple(each.scores) for each in found]
 
-    return asyncio.run(job())
+    steps = asyncio.run(job())
+    return {how: [aggregate(each, how) for each in steps] for how in AGGREGATES}
 
 
 def best_of(found: Sequence[float], test: Sequence[Written]) -> float:
@@ -219,6 +223,7 @@ def main() -> None:
     if args.dry_run:
         return
     found: dict[str, list[float]] = {"length": by_length(train_on, test)}
+    others: dict[str, dict[str, list[float]]] = {}
     for name, (seed, shuffled) in models.items():
         train(
             rows(train_on, shuffled=shuffled),
@@ -227,17 +232,22 @@ def main() -> None:
             config=replace(config, seed=seed),
             on_progress=tell,
         )
-        found[name] = scores(args.work / name / "model", test)
+        every = scores(args.work / name / "model", test)
+        found[name], others[name] = every[AGGREGATES[0]], every
     result: dict[str, Any] = {name: report(each, test) for name, each in found.items()}
     result["any_of_4"] = best_of([0.0] * len(test), test)
     for name in models:
         result[name]["over_length"] = interval(area, found[name], found["length"], test)
         result[name]["best_of_4_over_length"] = interval(best_of, found[name], found["length"], test)
+        result[name]["aggregates"] = {
+            how: {"auroc": area(each, test), "over_length": interval(area, each, found["length"], test)}
+            for how, each in others[name].items()
+        }
     print(json.dumps(result, indent=1))
     if args.limit is None:
-        every = json.loads(args.out.read_text()) if args.out.exists() else {}
-        every[args.name or args.head] = {"epochs": config.epochs, **result}
-        args.out.write_text(json.dumps(every, indent=1) + "\n")
+        stored = json.loads(args.out.read_text()) if args.out.exists() else {}
+        stored[args.name or args.head] = {"epochs": config.epochs, **result}
+        args.out.write_text(json.dumps(stored, indent=1) + "\n")
 
 
 if __name__ == "__main__":
