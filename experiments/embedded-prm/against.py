@@ -16,23 +16,20 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from treesearch.comparison.statistics import difference_interval, paired_p
-
-Right = dict[str, dict[int, int]]
-"""Problem and seed to 1 or 0."""
+from treesearch.comparison.results import difference
 
 
-def read(path: Path) -> dict[tuple[str, int], Right]:
-    """What each method had right under each budget."""
-    found: dict[tuple[str, int], Right] = defaultdict(lambda: defaultdict(dict))
+def read(path: Path) -> dict[tuple[str, int], dict[int, dict[str, int]]]:
+    """What each method had right under each budget: by seed and problem, 1 or 0."""
+    found: dict[tuple[str, int], dict[int, dict[str, int]]] = defaultdict(dict)
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             cell = json.loads(line)
             name = re.fullmatch(r"(.*)-(\d+)-s(\d+)", cell["cell"])
             assert name is not None
-            for row in map(json.loads, cell["results.jsonl"].splitlines()):
-                right = int(row["verdict"] == "correct")
-                found[name[1], int(name[2])][row["id"]][int(name[3])] = right
+            rows = map(json.loads, cell["results.jsonl"].splitlines())
+            right = {row["id"]: int(row["verdict"] == "correct") for row in rows}
+            found[name[1], int(name[2])][int(name[3])] = dict(sorted(right.items()))
     return found
 
 
@@ -45,18 +42,16 @@ def main() -> None:
     args = parser.parse_args()
     cells = read(args.cells)
     for budget in sorted(budget for method, budget in cells if method == args.method):
-        one, other = cells[args.method, budget], cells.get((args.other, budget), {})
-        problems = sorted(set(one) & set(other))[args.skip :]
-        if not problems:
-            continue
-        seeds = sorted(set.intersection(*(set(each[p]) for each in (one, other) for p in problems)))
-        sums = [sum(one[p][seed] - other[p][seed] for seed in seeds) for p in problems]
-        low, high = difference_interval([each / len(seeds) for each in sums])
-        mean = 100 * sum(sums) / len(sums) / len(seeds)
-        print(
-            f"{args.method} less {args.other}, {budget:,} tokens, {len(problems)} problems, "
-            f"{len(seeds)} seeds: {mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}), p {paired_p(sums):.4f}"
-        )
+        mine = cells[args.method, budget]
+        kept = {seed: dict(list(right.items())[args.skip :]) for seed, right in mine.items()}
+        found = difference(kept, cells.get((args.other, budget), {}))
+        if found is not None:
+            mean, low, high = (100 * share for share in (found["accuracy"], *found["ci95"]))
+            n_problems = len(next(iter(kept.values())))
+            print(
+                f"{args.method} less {args.other}, {budget:,} tokens, {n_problems} problems, "
+                f"{found['n_seeds']} seeds: {mean:+.1f} ({low:+.1f} to {high:+.1f}), p {found['p']:.4f}"
+            )
 
 
 if __name__ == "__main__":

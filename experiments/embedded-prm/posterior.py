@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from training_problems import puzzle
+
 from prm.labels import write_rows
 from prm.training import StepRow, read_rows
 from treesearch.seeds import derive
@@ -28,16 +30,16 @@ Group = tuple[str, int, str, int]
 """Task, place, outcomes (none, some or all right), and completions up to powers of two."""
 
 
-def task(prompt: str) -> str:
-    """A countdown prompt begins so; all others are maths."""
-    return "countdown" if prompt.startswith("Make ") else "math"
-
-
 def group(prompt: str, place: int, count: tuple[int, int]) -> Group:
     """What a step is like, as far as its counts tell."""
     right, completions = count
     outcome = "none" if not right else "all" if right == completions else "some"
-    return task(prompt), min(place, PLACES - 1), outcome, (completions - 1).bit_length()
+    return (
+        "countdown" if puzzle(prompt) else "math",
+        min(place, PLACES - 1),
+        outcome,
+        (completions - 1).bit_length(),
+    )
 
 
 def counted(rows: Iterable[StepRow]) -> Iterator[tuple[StepRow, int, tuple[int, int]]]:
@@ -77,9 +79,9 @@ class Posterior:
 
     def relabelled(self, row: StepRow, keep: int) -> StepRow | None:
         """The first `keep` steps with chances for labels; None where nothing is labelled then."""
-        labels = [None] * len(row.steps)
+        labels: list[float | None] = [None] * len(row.steps)
         for _, place, count in counted([row]):
-            labels[place] = self.chance(row.prompt, place, count)  # type: ignore[call-overload]
+            labels[place] = self.chance(row.prompt, place, count)
         if all(label is None for label in labels[:keep]):
             return None
         return replace(
@@ -107,7 +109,7 @@ def main() -> None:
         print(f"{' '.join(map(str, name)):28} {steps:8,.0f} steps, {right / steps:.3f} of them right")
     found: list[StepRow] = []
     for row in (row for path in args.rows for row in read_rows(path)):
-        whole = task(row.prompt) == "math" or not derive(0, row.id) % args.whole
+        whole = puzzle(row.prompt) is None or not derive(0, row.id) % args.whole
         relabelled = posterior.relabelled(row, len(row.steps) if whole else args.steps or len(row.steps))
         found += [] if relabelled is None else [relabelled]
     print(f"{write_rows(args.out, found):,} rows in {args.out}")

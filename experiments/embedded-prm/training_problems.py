@@ -16,6 +16,7 @@ from truth import countdown_labels, wrong_in_maths
 
 from prm.labels import StepRecord
 from prm.training import StepRow
+from tasks.base import Problem
 from tasks.countdown.task import CountdownTask
 from tasks.errors import UsageError
 from treesearch.seeds import derive
@@ -40,11 +41,19 @@ def tokens(rows: Iterable[StepRow]) -> int:
 
 
 @lru_cache(maxsize=100_000)
+def puzzle(question: str) -> Problem | None:
+    """The countdown problem that a question is; None for maths."""
+    try:
+        return CountdownTask().problem(question)
+    except UsageError:
+        return None
+
+
+@lru_cache(maxsize=100_000)
 def truth(problem: str, question: str, steps: tuple[str, ...]) -> tuple[bool, ...]:
     """For each step whether it is right: see the module. Maths problems are told by their id."""
-    try:
-        puzzle = CountdownTask().problem(question)
-    except UsageError:
+    asked = puzzle(question)
+    if asked is None:
         wrong = wrong_in_maths(problem, question, steps, "train")
         return tuple(wrong is None or index < wrong for index in range(len(steps)))
-    return tuple(label > 0 for label in countdown_labels(CountdownTask(), puzzle, steps))
+    return tuple(label > 0 for label in countdown_labels(CountdownTask(), asked, steps))

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from prm.aggregates import aggregate
+from prm.aggregates import aggregate, applicable
 from prm.evaluation import auroc, score_all
 from prm.evaluation.discrimination import discrimination
 from prm.registry import open_scorer
@@ -34,7 +34,7 @@ TEST_SHARE = 0.3
 BINS = 12
 DRAWS = 2000
 AGGREGATES = ("last", "mean", "min", "product")
-"""The first is what the verifier is trained to say; the others are shown beside it."""
+"""The first is what the verifier is trained to say; the others are shown beside it where they fit."""
 CONFIG = TrainConfig(
     head="value-bce",
     epochs=2,
@@ -130,7 +130,8 @@ def scores(folder: Path, test: Sequence[Written]) -> dict[str, list[float]]:
         return [tuple(each.scores) for each in found]
 
     steps = asyncio.run(job())
-    return {how: [aggregate(each, how) for each in steps] for how in AGGREGATES}
+    fitting = applicable(steps)
+    return {how: [aggregate(each, how) for each in steps] for how in AGGREGATES if how in fitting}
 
 
 def best_of(found: Sequence[float], test: Sequence[Written]) -> float:
@@ -237,12 +238,12 @@ def main() -> None:
     result: dict[str, Any] = {name: report(each, test) for name, each in found.items()}
     result["any_of_4"] = best_of([0.0] * len(test), test)
     for name in models:
-        result[name]["over_length"] = interval(area, found[name], found["length"], test)
         result[name]["best_of_4_over_length"] = interval(best_of, found[name], found["length"], test)
         result[name]["aggregates"] = {
             how: {"auroc": area(each, test), "over_length": interval(area, each, found["length"], test)}
             for how, each in others[name].items()
         }
+        result[name]["over_length"] = result[name]["aggregates"][AGGREGATES[0]]["over_length"]
     print(json.dumps(result, indent=1))
     if args.limit is None:
         stored = json.loads(args.out.read_text()) if args.out.exists() else {}

@@ -293,14 +293,17 @@ def test_with_large_exploration_siblings_are_visited_alike() -> None:
     assert tree.root.visits == 60
 
 
+WIDE = Scenario(
+    name="wide",
+    script=lambda prompt, seed: f"{seed % 997}\n" * 50,
+    value=KnownValue(of=lambda text: 0.5),
+)
+"""Nearly every step is a new one, and all are worth the same."""
+
+
 def test_progressive_widening_bounds_the_children_by_the_visits() -> None:
     algorithm = MCTS(width=1, widening=0.5, max_children=8, in_flight=1, simulations=80, gate=2.0)
-    scenario = Scenario(
-        name="wide",
-        script=lambda prompt, seed: f"{seed % 997}\n" * 50,
-        value=KnownValue(of=lambda text: 0.5),
-    )
-    tree, _, _ = search(scenario, algorithm, Budget(calls=400))
+    tree, _, _ = search(WIDE, algorithm, Budget(calls=400))
     assert len(tree.root.children) == 8
     for node in tree.nodes:
         if node.children and node.visits > 1:
@@ -308,13 +311,8 @@ def test_progressive_widening_bounds_the_children_by_the_visits() -> None:
 
 
 def test_a_wider_root_has_more_children_than_the_nodes_below_it() -> None:
-    scenario = Scenario(
-        name="wide",
-        script=lambda prompt, seed: f"{seed % 997}\n" * 50,
-        value=KnownValue(of=lambda text: 0.5),
-    )
     algorithm = MCTS(width=2, root_width=7, in_flight=1, simulations=20, gate=2.0)
-    tree, _, _ = search(scenario, algorithm, Budget(calls=100))
+    tree, _, _ = search(WIDE, algorithm, Budget(calls=100))
     assert len(tree.root.children) == 7
     assert {len(node.children) for node in tree.nodes if node.id and node.children} == {2}
 

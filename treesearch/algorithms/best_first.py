@@ -88,10 +88,11 @@ class BestFirst(Stepwise):
         return (self.root_expansion or self.expansion) if node.parent == NO_PARENT else self.expansion
 
     def _begins_again(self, tree: Tree, best: Node) -> bool:
-        root, value = tree.root, path_value(tree, best.id, self.aggregate)
-        if value is None or root.pending or root.expansions >= self.max_restarts:
+        root = tree.root
+        if not self.restart_below or root.pending or root.expansions >= self.max_restarts:
             return False
-        return value < self.restart_below / root.expansions
+        value = path_value(tree, best.id, self.aggregate)
+        return value is not None and value < self.restart_below / root.expansions
 
     def next_node(self, tree: Tree) -> Node | StopReason | None:
         """The best open path that is not being expanded; the root again where there is none."""
