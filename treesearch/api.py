@@ -12,7 +12,7 @@ from tasks.errors import UsageError
 from treesearch.algorithms.base import Algorithm
 from treesearch.budget import Budget, Meter, Usage
 from treesearch.events import StopReason
-from treesearch.policies import OpenPolicy, open_policy
+from treesearch.policies import OpenPolicy, open_policy, recommended_value, resolve_model
 from treesearch.policy import Policy
 from treesearch.registry import find
 from treesearch.run.config import DEFAULT_TOKENS
@@ -96,7 +96,8 @@ async def asolve(
     """Search for the answer to one question.
 
     `policy` is a name (`embedded`, a folder, a hub id, a server's address) or an open `Policy`; by name it
-    stays loaded for later calls. `model` names one of a server's models. `budget` defaults to 2,000 tokens.
+    stays loaded for later calls. `model` names one of a server's models. `value` None takes the algorithm's
+    default, or what the model's card names in place of log-probability. `budget` defaults to 2,000 tokens.
     `gold` is only graded against, unless an oracle value is named. `tree` goes on with an earlier result's
     tree under a larger `budget`.
 
@@ -107,6 +108,8 @@ async def asolve(
     if gold is not None:
         problem = replace(problem, gold=gold)
     chosen = open_algorithm(algorithm)
+    if value is None and isinstance(policy, str):
+        value = recommended_value(resolve_model(policy), opened_task.name, chosen.default_value)
     source = open_value(value, chosen)
     opened = policy if isinstance(policy, Policy) else await _cached_policy(policy, opened_task, model)
     opened = fit_policy(opened, chosen, source)

@@ -1,8 +1,9 @@
 """Opening a policy by name: the embedded model, a local folder, a model of a hub, or one that a server runs.
 
 A model folder may hold a card, `treesearch.json`: `PolicyConfig` settings that fit the model (format,
-delimiter, caps) and a `note` that every run repeats. Settings that the caller gives win over the card's. For
-a server's model the card is that of the local folder its tokenizer comes from, if there is one.
+delimiter, caps), a `note` that every run repeats, and `values`, the value source to take for a task where an
+algorithm would rank by log-probability. What the caller gives wins over the card. For a server's model the
+card is that of the local folder its tokenizer comes from, if there is one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from tasks.base import Task
 from tasks.errors import DataError, UsageError
-from treesearch.engines.address import AUTO, choose_engine, is_url
+from treesearch.engines.address import AUTO, IN_PROCESS, choose_engine, is_url
 from treesearch.engines.base import Engine
 from treesearch.policy import Policy, PolicyConfig
 from treesearch.registry import TABLES, find
@@ -25,6 +26,8 @@ from treesearch.settings import build
 
 EMBEDDED = "embedded"
 CARD = "treesearch.json"
+RANKED_BY_POLICY = "logprob"
+"""The default value in whose place a card may name another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +66,21 @@ def policy_config(model: str, settings: Mapping[str, Any]) -> tuple[PolicyConfig
     """The policy settings for a model: its card's, overridden by `settings`; and the card's note."""
     card = read_card(model)
     note = str(card.pop("note", ""))
+    card.pop("values", None)
     build(PolicyConfig, card, what=f"{Path(model) / CARD}")
     return build(PolicyConfig, card | dict(settings), what="policy"), note
+
+
+def recommended_value(model: str, task: str, default: str) -> str | None:
+    """The value source that the card of the folder `model` names for a task; None where it names none.
+
+    A card speaks only where an algorithm's own `default` is the model's log-probability: roll-outs, or no
+    value at all, belong to the algorithm. Raises `DataError` where `values` are not names by task.
+    """
+    values = read_card(model).get("values", {})
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values.values()):
+        raise DataError(f"{Path(model) / CARD}: 'values' must be an object of task: value source")
+    return values.get(task) if default == RANKED_BY_POLICY else None
 
 
 def served_note(engine: Engine) -> str:
@@ -94,7 +110,7 @@ def settings_of_engine(
         raise UsageError(
             f"the engine 'openai' needs a server's address: --policy http://HOST:PORT/v1, got {name!r}"
         )
-    if engine in ("transformers", "vllm") and is_url(name):
+    if engine in IN_PROCESS and is_url(name):
         raise UsageError(
             f"the engine {engine!r} loads models itself; for the server at {name} leave --engine out"
         )

@@ -46,7 +46,7 @@ def solve(
     """Solve problems, or one QUESTION, by searching with a language model."""
     flags = dict(locals())  # the parameters by name: but for three, they are the fields of `RunConfig`
     from treesearch.run.config import resolve
-    from treesearch.run.session import prepare
+    from treesearch.run.session import prepare, recommended
     from treesearch.settings import parse_assignments
 
     for name in ("config", "run", "as_json"):
@@ -54,7 +54,8 @@ def solve(
     for name in _BUDGETS:
         flags[name] = number(flags[name], f"--{name.replace('_', '-')}")
     flags["settings"] = parse_assignments(settings) if settings else None
-    plan = prepare(resolve(flags, Path(config) if config is not None else None))
+    resolved = recommended(resolve(flags, Path(config) if config is not None else None))
+    plan = prepare(resolved)
     return _start(plan, Path(run) if run is not None else None, as_json=as_json)
 
 

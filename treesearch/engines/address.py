@@ -11,6 +11,8 @@ from tasks.errors import UsageError
 
 AUTO = "auto"
 """The engine that the policy's name decides on."""
+IN_PROCESS = ("transformers", "vllm")
+"""Engines that load the policy's model themselves."""
 
 
 def is_url(policy: str) -> bool:

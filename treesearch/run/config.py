@@ -77,7 +77,10 @@ RUNTIME = ("concurrency",)
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A configuration and, for every value, where it came from: `default`, `file` or `flag`."""
+    """A configuration and, for every value, where it came from.
+
+    That is `default`, `file`, `flag`, or `card`: the model's.
+    """
 
     config: RunConfig
     origin: Mapping[str, str]
