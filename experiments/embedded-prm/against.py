@@ -19,16 +19,16 @@ from pathlib import Path
 from treesearch.comparison.results import difference
 
 
-def read(path: Path) -> dict[tuple[str, int], dict[int, dict[str, int]]]:
-    """What each method had right under each budget: by seed and problem, 1 or 0."""
-    found: dict[tuple[str, int], dict[int, dict[str, int]]] = defaultdict(dict)
+def read(path: Path) -> dict[tuple[str, int], dict[int, dict[str, bool]]]:
+    """What each method had right under each budget, by seed and problem."""
+    found: dict[tuple[str, int], dict[int, dict[str, bool]]] = defaultdict(dict)
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             cell = json.loads(line)
             name = re.fullmatch(r"(.*)-(\d+)-s(\d+)", cell["cell"])
             assert name is not None
             rows = map(json.loads, cell["results.jsonl"].splitlines())
-            right = {row["id"]: int(row["verdict"] == "correct") for row in rows}
+            right = {row["id"]: row["verdict"] == "correct" for row in rows}
             found[name[1], int(name[2])][int(name[3])] = dict(sorted(right.items()))
     return found
 

@@ -7,7 +7,8 @@ Two completions that failed say little of a hard first step and much of an easy 
 for what they mean: on problems where every step's truth is known (`truth.py`; the trained model is calibrated
 on them too), the share of right steps is measured among the steps of one task, place, outcome and number of
 completions. A label becomes that share, shrunk to the one of any number of completions as if by `PRIOR` steps
-more. `--steps` cuts countdown's solutions behind so many steps, but for one problem in `--whole`: their last
+more. Countdown's steps that leave the same numbers for the same target are one state: their counts are added
+up. `--steps` cuts countdown's solutions behind so many steps, but for one problem in `--whole`: their last
 step is learnt long before the first.
 """
 
@@ -17,15 +18,19 @@ import argparse
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from training_problems import puzzle
 
 from prm.labels import write_rows
 from prm.training import StepRow, read_rows
+from tasks.countdown import parse_step
+from tasks.countdown.task import CountdownTask
 from treesearch.seeds import derive
 
 PRIOR = 4.0
 PLACES = 4
+State = tuple[Any, ...]
 Group = tuple[str, int, str, int]
 """Task, place, outcomes (none, some or all right), and completions up to powers of two."""
 
@@ -42,25 +47,53 @@ def group(prompt: str, place: int, count: tuple[int, int]) -> Group:
     )
 
 
-def counted(rows: Iterable[StepRow]) -> Iterator[tuple[StepRow, int, tuple[int, int]]]:
-    """Rows, places and counts of the steps that have some completions and are labelled."""
-    for row in rows:
-        for place, count in enumerate(row.counts):
-            if count is not None and count[1] and row.labels[place] is not None:
-                yield row, place, count
+def state(row: StepRow, place: int) -> State:
+    """What is left of a countdown puzzle after a legal step; the steps themselves otherwise."""
+    problem, steps = puzzle(row.prompt), row.steps[: place + 1]
+    texts = [step.strip() for step in steps]
+    move = parse_step(texts[-1]) if problem is not None else None
+    if problem is None or move is None or CountdownTask().check_steps(problem, texts) is not None:
+        return row.prompt, steps
+    return problem.meta["target"], move.left_over
+
+
+class Counts:
+    """Counts of the steps of some rows, of each state together."""
+
+    def __init__(self, rows: Iterable[StepRow]) -> None:
+        self.rows = list(rows)
+        self.sums: dict[State, tuple[int, int]] = {}
+        seen: set[State] = set()
+        for row in self.rows:
+            for place, count in enumerate(row.counts):
+                step = row.prompt, row.steps[: place + 1]
+                if count is None or not count[1] or step in seen:
+                    continue
+                seen.add(step)
+                found = state(row, place)
+                right, completions = self.sums.get(found, (0, 0))
+                self.sums[found] = (right + count[0], completions + count[1])
+
+    def of(self, row: StepRow) -> Iterator[tuple[int, tuple[int, int]]]:
+        """Places and counts of a row's steps that have some completions and are labelled."""
+        for place, label in enumerate(row.labels):
+            count = self.sums.get(state(row, place)) if label is not None else None
+            if count is not None:
+                yield place, count
 
 
 class Posterior:
-    """Shares of right steps by group, from rows with counts and a truth for each step."""
+    """Shares of right steps by group, from counts and a truth for each step."""
 
-    def __init__(self, known: Iterable[StepRow], truth: Iterable[StepRow]) -> None:
+    def __init__(self, known: Counts, truth: Iterable[StepRow]) -> None:
         right: dict[tuple[str, tuple[str, ...]], float] = {}
         for row in truth:
             for place, label in enumerate(row.labels):
                 if label is not None:
                     right[row.prompt, row.steps[: place + 1]] = label
         self.sums: dict[Group | tuple[str, int, str], list[float]] = {}
-        for row, place, count in counted(known):
+        labelled = ((row, *found) for row in known.rows for found in known.of(row))
+        for row, place, count in labelled:
             label = right.get((row.prompt, row.steps[: place + 1]))
             if label is not None:
                 found = group(row.prompt, place, count)
@@ -77,10 +110,10 @@ class Posterior:
         right, steps = self.sums.get(found, [0.0, 0.0])
         return (right + PRIOR * coarse) / (steps + PRIOR)
 
-    def relabelled(self, row: StepRow, keep: int) -> StepRow | None:
+    def relabelled(self, row: StepRow, counts: Counts, keep: int) -> StepRow | None:
         """The first `keep` steps with chances for labels; None where nothing is labelled then."""
         labels: list[float | None] = [None] * len(row.steps)
-        for _, place, count in counted([row]):
+        for place, count in counts.of(row):
             labels[place] = self.chance(row.prompt, place, count)
         if all(label is None for label in labels[:keep]):
             return None
@@ -102,15 +135,18 @@ def main() -> None:
     parser.add_argument("--whole", type=int, default=6, help="one problem in so many is kept whole")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    known = [row for path in args.known for row in read_rows(path)]
+    known = Counts(row for path in args.known for row in read_rows(path))
     posterior = Posterior(known, [row for path in args.truth for row in read_rows(path)])
     for name in sorted(posterior.sums, key=str):
         right, steps = posterior.sums[name]
         print(f"{' '.join(map(str, name)):28} {steps:8,.0f} steps, {right / steps:.3f} of them right")
+    counts = Counts(row for path in args.rows for row in read_rows(path))
     found: list[StepRow] = []
-    for row in (row for path in args.rows for row in read_rows(path)):
+    for row in counts.rows:
         whole = puzzle(row.prompt) is None or not derive(0, row.id) % args.whole
-        relabelled = posterior.relabelled(row, len(row.steps) if whole else args.steps or len(row.steps))
+        relabelled = posterior.relabelled(
+            row, counts, len(row.steps) if whole else args.steps or len(row.steps)
+        )
         found += [] if relabelled is None else [relabelled]
     print(f"{write_rows(args.out, found):,} rows in {args.out}")
 
