@@ -31,7 +31,7 @@ from prm.conventions import Convention, TwoTokens, bind
 from prm.conventions.base import Classes
 from prm.scoring.reading import Reading
 from prm.scoring.vllm import Numbers, Read, VLLMScorer
-from tasks.errors import MissingPrerequisiteError, UsageError
+from tasks.errors import UsageError
 from treesearch.engines.vllm_client import VLLMClient
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _BODY = ("model.", "layers.", "embed_tokens.", "norm.", "lm_head.")
 """Beginnings of the names of tensors that are not a head."""
-_FETCHED = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
 _CACHED: Mapping[str, Any] = {"enable_prefix_caching": True}
 _ALL = json.dumps({"tok_pooling_type": "ALL"})
 _NATIVE = "Qwen2ForProcessRewardModel"
@@ -56,7 +55,9 @@ def open_published(
     native: bool = False,
 ) -> VLLMScorer:
     """A scorer over a published checkpoint; `expected` are ids for tests (see `bind`)."""
-    folder = _folder(model)
+    from treesearch.engines.hf_load import model_folder
+
+    folder = model_folder(model)
     bound = bind(convention, _tokenizer(folder), expected=expected)
     reading = _reading(convention, settings)
     if native and not (isinstance(convention.readout, Classes) and len(convention.readout.layers) == 2):
@@ -165,26 +166,6 @@ def _reading(convention: Convention, settings: ScorerSettings, card: Card | None
         uncertainty=settings.uncertainty,
         calibration=None if card is None else card.calibration,
     )
-
-
-def _folder(model: str) -> Path:
-    """The folder of a model's files; those of a hub id are fetched, safetensors and JSON only."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                model, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
-            )
-        )
-    except (OSError, ValueError) as error:
-        raise MissingPrerequisiteError(
-            f"model {model!r} could not be loaded: {' '.join(str(error).split())}; give a folder, or a hub "
-            "id that `hf download ID` can fetch"
-        ) from error
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -40,7 +40,7 @@ from prm.training.split import Split, split_by_problem
 from prm.training.trainer import Progress, Trainer
 from tasks.errors import DataError, UsageError
 from treesearch.atomic import write_json
-from treesearch.engines.hf_load import check_source, choose_device, load, weights_hash
+from treesearch.engines.hf_load import choose_device, load, weights_hash
 from treesearch.policies import resolve_model
 
 RUN = "run.json"
@@ -80,7 +80,6 @@ def train(
     _check_rows(rows, chosen)
     processes = open_processes(choose_device(chosen.device))
     folder = resolve_model(base)
-    check_source(folder)
     run = {"base": {"model": base, "weights": weights_hash(folder)}} | _describe(rows, chosen, source)
     _claim(out, run, processes)
     if (out / SUMMARY).exists():

@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils.hub import cached_file
 from transformers.utils.logging import disable_progress_bar
 
 from tasks.errors import MissingPrerequisiteError, UsageError
 
 _HASH_ALL_BYTES = 1_000_000_000
+_FETCHED = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
+_DOUBLES = ["consolidated*"]
+"""Files that hold the weights of others once more."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -142,11 +145,29 @@ def end_ids_of(model: Any, tokenizer: Any) -> set[int]:
     return {int(token) for token in ends}
 
 
+def model_folder(model: str) -> Path:
+    """The folder of a model's files; those of a hub id are fetched, safetensors and texts only.
+
+    Raises `UsageError` where a folder holds no model, `MissingPrerequisiteError` where a hub id is neither
+    cached nor to be had.
+    """
+    if _is_path(model):
+        folder = Path(model).expanduser()
+    else:
+        try:
+            folder = Path(snapshot_download(model, allow_patterns=_FETCHED, ignore_patterns=_DOUBLES))
+        except (OSError, ValueError) as error:
+            raise MissingPrerequisiteError(
+                f"model {model!r} could not be loaded: {' '.join(str(error).split())}; give a folder, or a "
+                "hub id that `hf download ID` can fetch"
+            ) from error
+    check_folder(folder)
+    return folder
+
+
 def weights_hash(model: str) -> str:
-    """Hash of the weights of a folder or of a hub id in the local cache; see the module."""
-    folder = (
-        Path(model).expanduser() if _is_path(model) else Path(cached_file(model, "config.json") or "").parent
-    )
+    """Hash of the weights of a folder or of a hub id; see the module. Raises as `model_folder` does."""
+    folder = model_folder(model)
     files = sorted(folder.glob("*.safetensors"))
     sizes = [file.stat().st_size for file in files]
     digest = hashlib.sha256()
