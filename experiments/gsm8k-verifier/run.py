@@ -35,6 +35,8 @@ BINS = 12
 DRAWS = 2000
 AGGREGATES = ("last", "mean", "min", "product")
 """The first is what the verifier is trained to say; the others are shown beside it where they fit."""
+ENSEMBLE = "all-seeds"
+"""The mean of the scores by the models of all seeds."""
 CONFIG = TrainConfig(
     head="value-bce",
     epochs=2,
@@ -187,6 +189,23 @@ def report(found: Sequence[float], test: Sequence[Written]) -> dict[str, Any]:
     return {**measured, "best_of_4": best_of(found, test)}
 
 
+def chosen(every: Sequence[dict[str, list[float]]], test: Sequence[Written]) -> list[str]:
+    """The aggregate of the best AUROC, averaged over models, on each half of the held-out problems.
+
+    Where both halves choose the same, its figure on the one was not chosen by the one.
+    """
+    half = [derive(0, "half", one.problem) % 2 for one in test]
+    best: list[str] = []
+    for number in range(2):
+        kept = [index for index, found in enumerate(half) if found == number]
+        some = [test[index] for index in kept]
+        figures = {
+            how: sum(area([model[how][index] for index in kept], some) for model in every) for how in every[0]
+        }
+        best.append(max(figures, key=figures.__getitem__))
+    return best
+
+
 def tell(progress: Progress) -> None:
     """A line for every twentieth step and every evaluation."""
     if progress.step % 20 == 0 or progress.evaluation is not None:
@@ -235,9 +254,16 @@ def main() -> None:
         )
         every = scores(args.work / name / "model", test)
         found[name], others[name] = every[AGGREGATES[0]], every
+    seeds = [others[name] for name, (_, shuffled) in models.items() if not shuffled]
+    if len(seeds) > 1:
+        others[ENSEMBLE] = {
+            how: list(np.mean([each[how] for each in seeds], axis=0, dtype=float)) for how in seeds[0]
+        }
+        found[ENSEMBLE] = others[ENSEMBLE][AGGREGATES[0]]
     result: dict[str, Any] = {name: report(each, test) for name, each in found.items()}
     result["any_of_4"] = best_of([0.0] * len(test), test)
-    for name in models:
+    result["chosen_on_halves"] = chosen(seeds, test)
+    for name in others:
         result[name]["best_of_4_over_length"] = interval(best_of, found[name], found["length"], test)
         result[name]["aggregates"] = {
             how: {"auroc": area(each, test), "over_length": interval(area, each, found["length"], test)}
