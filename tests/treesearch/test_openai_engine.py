@@ -447,7 +447,7 @@ def test_each_fault_is_retried_and_counted_as_far_as_it_shows(fault: str, n: int
     slow = fault == "drip"  # it costs the time-out, which an honest reply on a busy machine must not reach
     faults = ["", fault] if slow else ["", fault, "", fault, fault]
     with FakeServer(kind="vllm", first=[*faults]) as server, FakeServer(kind="vllm") as calm:
-        engine, without = ids_engine(server, timeout_s=1.5 if slow else 10.0), ids_engine(calm)
+        engine, without = ids_engine(server, timeout_s=3.0 if slow else 10.0), ids_engine(calm)
         for seed in range(4):
             expected = [sample.token_ids for sample in ask(without, n, seed=seed)]
             assert [sample.token_ids for sample in ask(engine, n, seed=seed)] == expected
