@@ -12,7 +12,7 @@ from tasks.errors import UsageError
 from treesearch.algorithms.base import Algorithm
 from treesearch.budget import Budget, Meter, Usage
 from treesearch.events import StopReason
-from treesearch.policies import OpenPolicy, open_policy, recommended_value, resolve_model
+from treesearch.policies import OpenPolicy, open_policy, recommended_value
 from treesearch.policy import Policy
 from treesearch.registry import find
 from treesearch.run.config import DEFAULT_TOKENS
@@ -109,7 +109,7 @@ async def asolve(
         problem = replace(problem, gold=gold)
     chosen = open_algorithm(algorithm)
     if value is None and isinstance(policy, str):
-        value = recommended_value(resolve_model(policy), opened_task.name, chosen.default_value)
+        value = recommended_value(policy, opened_task.name, chosen.default_value)
     source = open_value(value, chosen)
     opened = policy if isinstance(policy, Policy) else await _cached_policy(policy, opened_task, model)
     opened = fit_policy(opened, chosen, source)

@@ -71,14 +71,15 @@ def policy_config(model: str, settings: Mapping[str, Any]) -> tuple[PolicyConfig
     return build(PolicyConfig, card | dict(settings), what="policy"), note
 
 
-def recommended_value(model: str, task: str, default: str) -> str | None:
-    """The value source that the card of the folder `model` names for a task; None where it names none.
+def recommended_value(name: str, task: str, default: str) -> str | None:
+    """The value source that the card of the policy `name` gives for a task; None where it gives none.
 
     A card speaks only where an algorithm's own `default` is the model's log-probability: roll-outs, or no
     value at all, belong to the algorithm. Raises `DataError` where `values` are not names by task.
     """
+    model = resolve_model(name)
     values = read_card(model).get("values", {})
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values.values()):
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         raise DataError(f"{Path(model) / CARD}: 'values' must be an object of task: value source")
     return values.get(task) if default == RANKED_BY_POLICY else None
 

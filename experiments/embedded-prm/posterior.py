@@ -63,23 +63,22 @@ class Counts:
     def __init__(self, rows: Iterable[StepRow]) -> None:
         self.rows = list(rows)
         self.sums: dict[State, tuple[int, int]] = {}
-        seen: set[State] = set()
+        self.states: dict[tuple[str, tuple[str, ...]], State] = {}
         for row in self.rows:
             for place, count in enumerate(row.counts):
                 step = row.prompt, row.steps[: place + 1]
-                if count is None or not count[1] or step in seen:
+                if count is None or not count[1] or step in self.states:
                     continue
-                seen.add(step)
-                found = state(row, place)
+                self.states[step] = found = state(row, place)
                 right, completions = self.sums.get(found, (0, 0))
                 self.sums[found] = (right + count[0], completions + count[1])
 
     def of(self, row: StepRow) -> Iterator[tuple[int, tuple[int, int]]]:
         """Places and counts of a row's steps that have some completions and are labelled."""
         for place, label in enumerate(row.labels):
-            count = self.sums.get(state(row, place)) if label is not None else None
-            if count is not None:
-                yield place, count
+            found = self.states.get((row.prompt, row.steps[: place + 1]))
+            if label is not None and found is not None:
+                yield place, self.sums[found]
 
 
 class Posterior:
@@ -110,8 +109,8 @@ class Posterior:
         right, steps = self.sums.get(found, [0.0, 0.0])
         return (right + PRIOR * coarse) / (steps + PRIOR)
 
-    def relabelled(self, row: StepRow, counts: Counts, keep: int) -> StepRow | None:
-        """The first `keep` steps with chances for labels; None where nothing is labelled then."""
+    def relabelled(self, row: StepRow, counts: Counts, keep: int | None) -> StepRow | None:
+        """The first `keep` steps (None: all) with chances for labels; None where none is labelled then."""
         labels: list[float | None] = [None] * len(row.steps)
         for place, count in counts.of(row):
             labels[place] = self.chance(row.prompt, place, count)
@@ -144,9 +143,7 @@ def main() -> None:
     found: list[StepRow] = []
     for row in counts.rows:
         whole = puzzle(row.prompt) is None or not derive(0, row.id) % args.whole
-        relabelled = posterior.relabelled(
-            row, counts, len(row.steps) if whole else args.steps or len(row.steps)
-        )
+        relabelled = posterior.relabelled(row, counts, None if whole else args.steps)
         found += [] if relabelled is None else [relabelled]
     print(f"{write_rows(args.out, found):,} rows in {args.out}")
 

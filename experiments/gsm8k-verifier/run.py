@@ -242,8 +242,7 @@ def main() -> None:
     )
     if args.dry_run:
         return
-    found: dict[str, list[float]] = {"length": by_length(train_on, test)}
-    others: dict[str, dict[str, list[float]]] = {}
+    every: dict[str, dict[str, list[float]]] = {}
     for name, (seed, shuffled) in models.items():
         train(
             rows(train_on, shuffled=shuffled),
@@ -252,22 +251,22 @@ def main() -> None:
             config=replace(config, seed=seed),
             on_progress=tell,
         )
-        every = scores(args.work / name / "model", test)
-        found[name], others[name] = every[AGGREGATES[0]], every
-    seeds = [others[name] for name, (_, shuffled) in models.items() if not shuffled]
+        every[name] = scores(args.work / name / "model", test)
+    seeds = [every[name] for name, (_, shuffled) in models.items() if not shuffled]
     if len(seeds) > 1:
-        others[ENSEMBLE] = {
+        every[ENSEMBLE] = {
             how: list(np.mean([each[how] for each in seeds], axis=0, dtype=float)) for how in seeds[0]
         }
-        found[ENSEMBLE] = others[ENSEMBLE][AGGREGATES[0]]
+    length = by_length(train_on, test)
+    found = {"length": length} | {name: each[AGGREGATES[0]] for name, each in every.items()}
     result: dict[str, Any] = {name: report(each, test) for name, each in found.items()}
     result["any_of_4"] = best_of([0.0] * len(test), test)
     result["chosen_on_halves"] = chosen(seeds, test)
-    for name in others:
-        result[name]["best_of_4_over_length"] = interval(best_of, found[name], found["length"], test)
+    for name, aggregates in every.items():
+        result[name]["best_of_4_over_length"] = interval(best_of, found[name], length, test)
         result[name]["aggregates"] = {
-            how: {"auroc": area(each, test), "over_length": interval(area, each, found["length"], test)}
-            for how, each in others[name].items()
+            how: {"auroc": area(each, test), "over_length": interval(area, each, length, test)}
+            for how, each in aggregates.items()
         }
         result[name]["over_length"] = result[name]["aggregates"][AGGREGATES[0]]["over_length"]
     print(json.dumps(result, indent=1))

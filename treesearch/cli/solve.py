@@ -46,7 +46,8 @@ def solve(
     """Solve problems, or one QUESTION, by searching with a language model."""
     flags = dict(locals())  # the parameters by name: but for three, they are the fields of `RunConfig`
     from treesearch.run.config import resolve
-    from treesearch.run.session import prepare, recommended
+    from treesearch.run.recommended import recommended
+    from treesearch.run.session import prepare
     from treesearch.settings import parse_assignments
 
     for name in ("config", "run", "as_json"):

@@ -28,8 +28,8 @@ from tasks.errors import MissingPrerequisiteError, UsageError
 
 _HASH_ALL_BYTES = 1_000_000_000
 _FETCHED = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
-_DOUBLES = ["consolidated*"]
-"""Files that hold the weights of others once more."""
+_DOUBLES = ["consolidated*", "*/*"]
+"""Files that hold the weights of others once more, and folders of other formats."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -37,9 +37,10 @@ def load(model: str, *, device: str, dtype: str) -> tuple[Any, Any]:
     """The model, on its device and ready for inference, and its `transformers` tokenizer."""
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
-    check_source(model)
     if _is_path(model):
-        model = str(Path(model).expanduser())
+        folder = Path(model).expanduser()
+        check_folder(folder)
+        model = str(folder)
         disable_progress_bar()  # reading a local file is quick; a download keeps its bar
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
@@ -52,12 +53,6 @@ def load(model: str, *, device: str, dtype: str) -> tuple[Any, Any]:
             "and *.safetensors, or a hub id that `hf download ID` can fetch"
         ) from error
     return loaded.to(place).eval(), tokenizer
-
-
-def check_source(model: str) -> None:
-    """Raise where `model` is a path without a model. What a hub id names is seen when it is loaded."""
-    if _is_path(model):
-        check_folder(Path(model).expanduser())
 
 
 def check_folder(folder: Path) -> None:

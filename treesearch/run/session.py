@@ -27,15 +27,13 @@ from tasks.errors import DataError, MissingPrerequisiteError, UsageError, unknow
 from tasks.math import MathTask, prewarm, shutdown
 from treesearch.algorithms.base import Algorithm
 from treesearch.api import fit_policy, open_algorithm, open_task, open_value
-from treesearch.engines.address import IN_PROCESS, is_url
+from treesearch.engines.address import is_url
 from treesearch.engines.base import EngineUsage
 from treesearch.policies import (
     EMBEDDED,
     card_folder,
     open_policy,
     policy_config,
-    recommended_value,
-    resolve_model,
     served_note,
     settings_of_engine,
 )
@@ -113,23 +111,6 @@ def prepare(resolved: Resolved) -> Plan:
         settings=settings,
         note=note,
     )
-
-
-def recommended(resolved: Resolved) -> Resolved:
-    """The configuration with the value that the policy's card names, where none was asked for.
-
-    Left alone where the algorithm's own default is not log-probability, `value.KEY` settings were given, or
-    no model is loaded here.
-    """
-    config = resolved.config
-    settings = split_settings(config.settings)
-    if config.value is not None or settings["value"] or config.engine not in IN_PROCESS:
-        return resolved
-    algorithm = open_algorithm(config.algorithm, settings["algorithm"])
-    value = recommended_value(resolve_model(config.policy), config.task, algorithm.default_value)
-    if value is None:
-        return resolved
-    return replace(resolved, config=replace(config, value=value), origin={**resolved.origin, "value": "card"})
 
 
 def anchored(resolved: Resolved) -> Resolved:
