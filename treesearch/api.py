@@ -11,6 +11,7 @@ from tasks.base import Grade, Problem, Task, Verdict
 from tasks.errors import UsageError
 from treesearch.algorithms.base import Algorithm
 from treesearch.budget import Budget, Meter, Usage
+from treesearch.engines.base import refuse_distinct
 from treesearch.events import StopReason
 from treesearch.policies import OpenPolicy, open_policy, recommended_value
 from treesearch.policy import Policy
@@ -77,6 +78,8 @@ def fit_policy(policy: Policy, algorithm: Algorithm, value: Value) -> Policy:
             "self-certainty (the value, the answer rule or policy.certainty asks for it) cannot be had from "
             f"the engine {policy.engine.name!r}; use another value and answer rule, or an engine in process"
         )
+    if not getattr(policy.engine, "gives_distinct", False):
+        refuse_distinct(policy.engine.name, policy.config.distinct)
     return policy
 
 

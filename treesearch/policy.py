@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tasks.base import Problem, Task
 from tasks.errors import UsageError
@@ -26,7 +26,8 @@ class PolicyConfig:
     `step_tokens` caps one step, `solution_tokens` a whole solution. `temperature` and `top_p` are those of
     sampling; greedy roll-outs override them. `delimiter` is a name of `treesearch.formats.delimiter`.
     `format` is `auto` (the model's chat template if it has one), `plain` or `chat`; `template` is the text of
-    the plain format. `certainty` asks the engine for self-certainty.
+    the plain format. `certainty` asks the engine for self-certainty. `distinct` samples the steps of an
+    expansion without replacement, so that no two are equal; whole solutions and roll-outs stay independent.
     """
 
     step_tokens: int = 192
@@ -39,6 +40,7 @@ class PolicyConfig:
     template: str = "{question}\n"
     system: str | None = None
     certainty: bool = False
+    distinct: bool = False
 
     def __post_init__(self) -> None:
         delimiter(self.delimiter)
@@ -50,6 +52,8 @@ class PolicyConfig:
                 "policy.temperature must be at least 0, top_p in (0, 1] and top_k at least 0; got "
                 f"{self.temperature}, {self.top_p}, {self.top_k}"
             )
+        if self.distinct and not self.temperature:
+            raise UsageError("policy.distinct needs a policy.temperature above 0: greedy steps are all equal")
         if self.format not in ("auto", "plain", "chat"):
             raise UsageError(f"policy.format must be auto, plain or chat, got {self.format!r}")
         if "{question}" not in self.template:
@@ -101,13 +105,13 @@ class Policy:
     async def propose(
         self, problem: Problem, path: Sequence[Step], n: int, *, max_tokens: int, seed: int
     ) -> Reply:
-        """`n` next steps of `path` in one request, each at most `max_tokens` tokens."""
+        """`n` next steps of `path` in one request (`distinct`: at most), each at most `max_tokens` tokens."""
         ids = self.prompt_ids(problem, path)
-        params = self._params(max_tokens, seed, stop=self._stop.stop)
+        params = replace(self._params(max_tokens, seed, stop=self._stop.stop), distinct=self.config.distinct)
         samples = await self.engine.sample(ids, n, params)
         prefix = "".join(step.text for step in path)
         chains = tuple((self._step(sample, prefix),) for sample in samples)
-        return Reply(chains, _prompt_tokens(ids, samples), sum(len(sample.token_ids) for sample in samples))
+        return Reply(chains, _prompt_tokens(ids, samples), _generated_tokens(samples))
 
     async def complete(
         self,
@@ -125,7 +129,7 @@ class Policy:
         samples = await self.engine.sample(ids, n, params)
         prefix = "".join(step.text for step in path)
         chains = tuple(self._split(sample, prefix) for sample in samples)
-        return Reply(chains, _prompt_tokens(ids, samples), sum(len(sample.token_ids) for sample in samples))
+        return Reply(chains, _prompt_tokens(ids, samples), _generated_tokens(samples))
 
     def _params(
         self, max_tokens: int, seed: int, *, stop: tuple[str, ...], temperature: float | None = None
@@ -180,6 +184,12 @@ def _prompt_tokens(ids: Sequence[int], samples: Sequence[Sample]) -> int:
     """What the prompt cost: the back end's own count, else that of its ids."""
     billed = [sample.prompt_tokens for sample in samples if sample.prompt_tokens is not None]
     return sum(billed) if billed else len(ids)
+
+
+def _generated_tokens(samples: Sequence[Sample]) -> int:
+    """What the samples took: the back end's own count, else that of their ids."""
+    billed = [sample.generated_tokens for sample in samples if sample.generated_tokens is not None]
+    return sum(billed) if billed else sum(len(sample.token_ids) for sample in samples)
 
 
 def cut_points(

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 from prm.steering.options import SteeringOptions
 from tasks.errors import MissingPrerequisiteError, UsageError
-from treesearch.engines.base import EngineError, EngineUsage, Sample, SamplingParams
+from treesearch.engines.base import EngineError, EngineUsage, Sample, SamplingParams, refuse_distinct
 from treesearch.settings import build
 
 try:
@@ -104,6 +104,7 @@ class SteeredEngine:
     async def sample(self, prompt_ids: Sequence[int], n: int, params: SamplingParams) -> list[Sample]:
         """Generate `n` samples of one prompt as one request."""
         _check(n, params)
+        refuse_distinct(self.name, params.distinct)
         prompt = self._checked(prompt_ids)
         room = self.max_context - len(prompt)
         if room < 1:

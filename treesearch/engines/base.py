@@ -3,8 +3,9 @@
 Contract, the same for every engine (`tests/treesearch/test_engine_contract.py` holds it):
 
 - `sample` asks for `n` independent samples of one prompt as one request; the reply has exactly `n`
-  samples in a fixed order. With the same prompt, parameters and seed, on the same engine, the reply is
-  the same up to the arithmetic of the back end (a batch of another shape may round differently).
+  samples in a fixed order (with `SamplingParams.distinct`: at most `n` different ones). With the same
+  prompt, parameters and seed, on the same engine, the reply is the same up to the arithmetic of the back
+  end (a batch of another shape may round differently).
 - `Sample.token_ids` is everything that was generated and is billed: the token that completed a stop
   string and the end-of-text token are in it. ``len(token_ids) <= params.max_tokens``.
 - `Sample.text` is the decoded text of those ids, with the stop string where one ended the sample and
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from tasks.errors import SearchError
+from tasks.errors import SearchError, UsageError
 
 
 class EngineError(SearchError, RuntimeError):
@@ -47,7 +48,10 @@ class SamplingParams:
 
     `stop_token_ids` end a sample like stop strings. `top_p` in (0, 1]; `top_k` 0 is off. `seed` makes the
     request repeatable: sample i of the request uses a stream derived from (seed, i). `certainty` asks for
-    `Sample.certainty`, which costs a pass over the vocabulary.
+    `Sample.certainty`, which costs a pass over the vocabulary. `distinct` draws the samples without
+    replacement: no two with the same ids, in the order of drawing, fewer than `n` where the distribution
+    has fewer. It needs a temperature above 0 and an engine whose `gives_distinct` is true; others raise
+    `UsageError`.
     """
 
     max_tokens: int = 256
@@ -58,6 +62,7 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     seed: int = 0
     certainty: bool = False
+    distinct: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +76,8 @@ class Sample:
 
     `prompt_tokens` are those that the back end billed for this sample, where its own count differs from the
     number of prompt ids (servers that take text); None where it does not. Those of a request with several
-    samples are on the first.
+    samples are on the first. `generated_tokens`, on the first too, is what a request took in all, where that
+    is not the sum over its samples (`distinct` writes tokens that end up in several or in none of them).
     """
 
     token_ids: tuple[int, ...]
@@ -80,6 +86,7 @@ class Sample:
     finish: FinishReason
     certainty: tuple[float, ...] = ()
     prompt_tokens: int | None = None
+    generated_tokens: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -98,6 +105,15 @@ class EngineUsage:
     failed_prompt_tokens: int = 0
     failed_tokens: int = 0
     unmetered: int = 0
+
+
+def refuse_distinct(engine: str, asked: bool) -> None:
+    """Raise `UsageError` where an engine that cannot is asked for samples without replacement."""
+    if asked:
+        raise UsageError(
+            f"the engine {engine!r} cannot sample without replacement (policy.distinct); leave it off, or "
+            "take the engine transformers"
+        )
 
 
 @runtime_checkable

@@ -4,6 +4,8 @@ Contract: `admit` takes samples of requests into free rows: each prompt is run o
 store holds, and its keys and values are copied to the request's other rows. Its last token is not run
 there; it is a row's first input to `step`, which writes one token for every row and takes finished rows out
 at once. Rows join and leave between steps; a row's tokens depend on its own state alone.
+Samples without replacement are the exception: a request's rows are its beams (`hf_distinct`) and leave
+together.
 
 It does not queue, wait or deliver, and runs in one thread. After an exception call `reset`, which loses the
 rows but nothing else.
@@ -15,9 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from treesearch.engines.base import FinishReason
+from treesearch.engines.base import FinishReason, Sample
 from treesearch.engines.hf_decoder import Decoder
 from treesearch.engines.hf_prefix import PrefixStore, chain
 from treesearch.engines.hf_rows import Rows, SampleRequest
@@ -43,6 +46,15 @@ class _Leader:
     def missing(self) -> tuple[int, ...]:
         """Tokens of the prompt's body still to run."""
         return self.request.body[self.held :]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """What a step writes, an entry a row."""
+
+    tokens: npt.NDArray[np.int64]
+    logprobs: npt.NDArray[np.float32]
+    certainties: npt.NDArray[np.float32] | None
 
 
 class Batch:
@@ -99,24 +111,27 @@ class Batch:
         for leader in leaders:
             leader.request.admitted = leader.numbers.stop
 
-    def step(self) -> list[SampleRequest]:
-        """One token for every row; the requests that this completes."""
+    def step(self) -> tuple[list[SampleRequest], int]:
+        """One token for every row; the requests that this completes, and the tokens written."""
         rows = self._rows
         logits = self._decoder.decode(rows.used("input"), rows.used("held"))
         uniform = torch.from_numpy(rows.uniforms()).to(logits.device)
         tokens, logprobs, certainties = sample_tokens(logits, rows.plan(), uniform)
-        written = tokens.cpu().numpy()
-        rows.record(
-            written, logprobs.cpu().numpy(), None if certainties is None else certainties.cpu().numpy()
+        step = _Step(
+            tokens=tokens.cpu().numpy(),
+            logprobs=logprobs.cpu().numpy(),
+            certainties=None if certainties is None else certainties.cpu().numpy(),
         )
-        codes = self._stops.classify(rows.used("table"), written)
+        idle = self._advance_beams(logits, step)
+        rows.record(step.tokens, step.logprobs, step.certainties)
+        codes = self._stops.classify(rows.used("table"), step.tokens)
         flagged = np.flatnonzero((codes != PLAIN) | (rows.used("made") >= rows.used("limit")))
         finished: dict[int, FinishReason] = {}
         for row in flagged.tolist():
-            reason = self._reason(row, int(codes[row]))
+            reason = None if row in idle else self._reason(row, int(codes[row]))
             if reason is not None:
                 finished[row] = reason
-        return self._finish(finished)
+        return self._finish(finished), len(step.tokens) - len(idle)
 
     def drop(self, requests: Sequence[SampleRequest]) -> None:
         """Take the rows of these requests out; what they have written is lost."""
@@ -143,25 +158,62 @@ class Batch:
             FinishReason.LENGTH if self._rows.state["made"][row] >= self._rows.state["limit"][row] else None
         )
 
+    def _advance_beams(self, logits: torch.Tensor, step: _Step) -> set[int]:
+        """Put the next tokens of beams into `step`, each in its row; the rows without a beam.
+
+        A row that takes over another's beam gets its keys and values, all of them the same length.
+        """
+        slots: dict[SampleRequest, dict[int, int]] = {}
+        for row, (request, number) in enumerate(self._rows.owners):
+            if request.beams is not None:
+                slots.setdefault(request, {})[number] = row
+        idle: set[int] = set()
+        for request, rows in slots.items():
+            assert request.beams is not None
+            moves = request.beams.advance(logits[[rows[slot] for slot in request.beams.slots]])
+            changed = [(rows[move.source], rows[move.slot]) for move in moves if move.source != move.slot]
+            if changed:
+                source, target = (list(part) for part in zip(*changed, strict=True))
+                length = int(self._rows.state["held"][source[0]]) + 1
+                self._decoder.cache.copy_rows(source=source, target=target, length=length)
+                self._rows.copy(source=source, target=target)
+                if step.certainties is not None:
+                    step.certainties[target] = step.certainties[source]
+            for move in moves:
+                step.tokens[rows[move.slot]] = move.token
+                step.logprobs[rows[move.slot]] = move.logprob
+            idle |= set(rows.values()) - {rows[move.slot] for move in moves}
+        return idle
+
     def _finish(self, finished: dict[int, FinishReason]) -> list[SampleRequest]:
         """Take finished rows out, give their samples to the requests, keep what may be asked again."""
-        complete: list[SampleRequest] = []
+        complete: dict[SampleRequest, None] = {}
+        leaving: list[int] = []
         for row, reason in finished.items():
             request, number = self._rows.owners[row]
-            request.samples[number] = self._rows.sample(row, reason, self._text)
-            self._keep(row, reason)
+            sample = self._rows.sample(row, reason, self._text)
+            self._keep(row, sample)
+            if request.beams is None:
+                request.samples[number] = sample
+                leaving.append(row)
+            else:
+                request.beams.finish(number, sample)
             if request.complete:
-                complete.append(request)
-        self._leave(list(finished))
-        return complete
+                complete[request] = None
+        for request in complete:
+            if request.beams is not None:
+                request.samples.update(enumerate(request.beams.samples()))
+                leaving += [row for row, (owner, _) in enumerate(self._rows.owners) if owner is request]
+        self._leave(leaving)
+        return list(complete)
 
-    def _keep(self, row: int, reason: FinishReason) -> None:
+    def _keep(self, row: int, sample: Sample) -> None:
         """Put a row's keys and values into the prefix store, unless the text is at its end."""
-        request, number = self._rows.owners[row]
+        request, _ = self._rows.owners[row]
         held = int(self._rows.state["held"][row])
-        if not self._prefixes.on or reason is FinishReason.END or held + 2 > self._max_context:
+        if not self._prefixes.on or sample.finish is FinishReason.END or held + 2 > self._max_context:
             return
-        token_ids = (*request.prompt, *request.samples[number].token_ids[:-1])
+        token_ids = (*request.prompt, *sample.token_ids[:-1])
         hashes = chain(token_ids)
         if not self._prefixes.has(hashes[-1]):
             state = self._decoder.cache.snapshot(row, held)

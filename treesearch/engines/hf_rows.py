@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from treesearch.engines.base import FinishReason, Sample, SamplingParams
+from treesearch.engines.hf_distinct import Beams
 from treesearch.engines.hf_sampling import SamplingPlan, stream_key, uniforms
 
 _STATE = np.dtype(
@@ -40,7 +41,8 @@ _OUTPUT = np.dtype([("token", np.int64), ("logprob", np.float32), ("certainty", 
 class SampleRequest:
     """`n` samples of a prompt under way; `limit` is the most tokens of one sample.
 
-    `admitted` samples have got a row so far; `samples` holds the finished ones by their number.
+    `admitted` samples have got a row so far; `samples` holds the finished ones by their number. Samples
+    without replacement are written as `beams`, whose slots are the numbers, and finished all at once.
     """
 
     prompt: tuple[int, ...]
@@ -50,6 +52,11 @@ class SampleRequest:
     admitted: int = 0
     cancelled: bool = False
     samples: dict[int, Sample] = field(default_factory=dict[int, Sample])
+    beams: Beams | None = None
+
+    def __post_init__(self) -> None:
+        if self.params.distinct and self.n > 1:
+            self.beams = Beams(self.n, self.params)
 
     @property
     def body(self) -> tuple[int, ...]:
@@ -59,7 +66,7 @@ class SampleRequest:
     @property
     def complete(self) -> bool:
         """Whether all samples are there."""
-        return len(self.samples) == self.n
+        return self.beams.complete if self.beams is not None else len(self.samples) == self.n
 
 
 class Rows:
@@ -140,6 +147,11 @@ class Rows:
         rows["input"] = tokens
         rows["made"] += 1
         rows["held"] += 1
+
+    def copy(self, *, source: Sequence[int], target: Sequence[int]) -> None:
+        """Let the rows `target` go on from what the rows `source` of the same requests have generated."""
+        self.state[list(target)] = self.state[list(source)]
+        self._output[list(target)] = self._output[list(source)]
 
     def tokens(self, row: int) -> list[int]:
         """What the row has generated so far."""

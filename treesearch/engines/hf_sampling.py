@@ -123,6 +123,18 @@ def certainties(logp: torch.Tensor) -> torch.Tensor:
     return (-math.log(logp.shape[-1]) - logp.clamp_min(_LOG_TINY).mean(dim=-1)).clamp_min(0.0)
 
 
+def kept(logits: torch.Tensor, top_k: int, top_p: float) -> torch.Tensor:
+    """Logits [rows, vocabulary] with -inf for the tokens outside top-k and top-p (0 and 1 are off)."""
+    if 0 < top_k < logits.shape[-1]:
+        least = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, float("-inf"))
+    if top_p < 1:
+        ranked, order = torch.softmax(logits, dim=-1).sort(dim=-1, descending=True)
+        beyond = ranked.cumsum(dim=-1) - ranked >= top_p
+        logits = logits.masked_fill(beyond.scatter(-1, order, beyond), float("-inf"))
+    return logits
+
+
 def _draw(probs: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """Index per row by inverse cumulative distribution; `probs` need not sum to 1."""
     cumulated = probs.cumsum(dim=-1)

@@ -2,9 +2,9 @@
 
 Contract: `submit` may be called from any event loop; it returns a future of that loop. Requests wait first
 come first served and join the running batch between steps as rows become free, a request of many samples
-in parts where need be. Between steps waiting log-prob requests are run, one forward pass at a time. A failure
-(out of memory, say) fails the requests that were in that pass with `EngineError`; the thread goes on. A
-cancelled request leaves at the next step. `close` fails what is open.
+in parts where need be, one without replacement as a whole. Between steps waiting log-prob requests are run,
+one forward pass at a time. A failure (out of memory, say) fails the requests that were in that pass with
+`EngineError`; the thread goes on. A cancelled request leaves at the next step. `close` fails what is open.
 
 It does not check requests: that is the engine's part, before they come here.
 """
@@ -153,6 +153,8 @@ class Worker:
                 self._waiting.popleft()
                 continue
             count = min(room, request.n - request.admitted)
+            if request.beams is not None and count < request.n:
+                break
             room -= count
             joining.append((request, count))
             if request.admitted == 0:
@@ -191,11 +193,10 @@ class Worker:
 
     def _run_step(self) -> None:
         """A step of the batch; replies to the requests that it completes."""
-        rows = len(self._batch)
-        complete = self._batch.step()
-        self._usage.generated_tokens += rows
+        complete, written = self._batch.step()
+        self._usage.generated_tokens += written
         for request in complete:
-            self._reply(request, [request.samples[number] for number in range(request.n)])
+            self._reply(request, [request.samples[number] for number in sorted(request.samples)])
 
     def _guard(self, work: Callable[[], None], requests: Sequence[Request]) -> None:
         """Do `work`; if it fails, fail `requests` and the running batch, whose memory is given back."""

@@ -29,6 +29,7 @@ from treesearch.engines.base import (
     Sample,
     SamplingParams,
     Tokenizer,
+    refuse_distinct,
 )
 from treesearch.engines.http_client import HttpClient, whole
 from treesearch.engines.openai_api import COMPLETIONS, Asked, Choice, billed_tokens, read_reply, request_body
@@ -158,6 +159,7 @@ class OpenAIEngine:
 
     def _check(self, n: int, params: SamplingParams) -> None:
         """Raise `UsageError` for what no request or not this server can do."""
+        refuse_distinct(self.name, params.distinct)
         if params.certainty:
             raise UsageError(
                 "self-certainty needs the whole distribution, which servers do not give; use another value "

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.errors import UsageError
-from treesearch.engines.base import EngineError, EngineUsage, FinishReason, Sample, SamplingParams
+from treesearch.engines.base import (
+    EngineError,
+    EngineUsage,
+    FinishReason,
+    Sample,
+    SamplingParams,
+    refuse_distinct,
+)
 from treesearch.seeds import derive
 from treesearch.settings import build
 
@@ -87,6 +94,7 @@ class ScriptedEngine:
 
     async def sample(self, prompt_ids: Sequence[int], n: int, params: SamplingParams) -> list[Sample]:
         """`n` cuts of the script's continuations of the prompt."""
+        refuse_distinct(self.name, params.distinct)
         prompt = self.tokenizer.decode(prompt_ids)
         self.usage.requests += 1
         self.usage.prompt_tokens += len(prompt_ids)

@@ -77,6 +77,7 @@ class TransformersEngine:
     """
 
     name = "transformers"
+    gives_distinct = True
 
     def __init__(
         self,
@@ -144,6 +145,11 @@ class TransformersEngine:
     async def sample(self, prompt_ids: Sequence[int], n: int, params: SamplingParams) -> list[Sample]:
         """Generate `n` samples of one prompt as one request."""
         _check_params(n, params)
+        if params.distinct and n > self.options.max_sequences:
+            raise UsageError(
+                f"{n} samples without replacement are written at once, and max_sequences is "
+                f"{self.options.max_sequences}; ask for fewer, or open the engine with more"
+            )
         prompt = self._checked(prompt_ids)
         room = self.max_context - len(prompt)
         if room < 1:
@@ -219,6 +225,7 @@ def _check_params(n: int, params: SamplingParams) -> None:
         f"top_p must be in (0, 1], got {params.top_p}": not 0 < params.top_p <= 1,
         f"top_k must be at least 0 (0 is off), got {params.top_k}": params.top_k < 0,
         "a stop string must not be empty": "" in params.stop,
+        "samples without replacement need a temperature above 0": params.distinct and not params.temperature,
     }
     for problem, found in problems.items():
         if found:

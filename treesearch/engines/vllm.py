@@ -25,7 +25,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tasks.errors import UsageError
-from treesearch.engines.base import EngineError, FinishReason, Sample, SamplingParams
+from treesearch.engines.base import EngineError, FinishReason, Sample, SamplingParams, refuse_distinct
 from treesearch.engines.vllm_args import import_vllm, one_line
 from treesearch.engines.vllm_client import VLLMClient, last_output
 from treesearch.seeds import derive
@@ -111,6 +111,7 @@ class VLLMEngine:
         """Generate `n` samples of one prompt as one request."""
         if n < 1:
             raise UsageError(f"n must be at least 1, got {n}")
+        refuse_distinct(self.name, params.distinct)
         prompt = self._client.check_ids(prompt_ids)
         room = self.max_context - len(prompt)
         if room < 1:
