@@ -179,3 +179,15 @@ def test_an_engine_that_cannot_is_named_before_the_search():
         fit_policy(policy, Greedy(), LogProb())
     with pytest.raises(UsageError, match="engine 'scripted'"):
         asyncio.run(policy.engine.sample([1], 2, PARAMS))
+
+
+def test_a_cancelled_request_gives_its_rows_back(engine):
+    ids = engine.tokenizer.encode("Tom has 12 apples.\n", special=True)
+
+    async def cancelled():
+        task = asyncio.create_task(engine.sample(ids, 24, replace(PARAMS, max_tokens=200)))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        return await engine.sample(ids, 24, PARAMS)
+
+    assert len({one.token_ids for one in asyncio.run(cancelled())}) == 24
