@@ -9,7 +9,7 @@ caller passes `max_tokens` that fit, and takes the usage from the reply.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tasks.base import Problem, Task
@@ -111,7 +111,7 @@ class Policy:
         samples = await self.engine.sample(ids, n, params)
         prefix = "".join(step.text for step in path)
         chains = tuple((self._step(sample, prefix),) for sample in samples)
-        return Reply(chains, _prompt_tokens(ids, samples), _generated_tokens(samples))
+        return _reply(chains, ids, samples)
 
     async def complete(
         self,
@@ -129,7 +129,7 @@ class Policy:
         samples = await self.engine.sample(ids, n, params)
         prefix = "".join(step.text for step in path)
         chains = tuple(self._split(sample, prefix) for sample in samples)
-        return Reply(chains, _prompt_tokens(ids, samples), _generated_tokens(samples))
+        return _reply(chains, ids, samples)
 
     def _params(
         self, max_tokens: int, seed: int, *, stop: tuple[str, ...], temperature: float | None = None
@@ -180,16 +180,21 @@ class Policy:
         return (None, None) if found is None else (found.text, self.task.canonical(found.text))
 
 
-def _prompt_tokens(ids: Sequence[int], samples: Sequence[Sample]) -> int:
-    """What the prompt cost: the back end's own count, else that of its ids."""
-    billed = [sample.prompt_tokens for sample in samples if sample.prompt_tokens is not None]
-    return sum(billed) if billed else len(ids)
+def _reply(chains: tuple[tuple[Step, ...], ...], ids: Sequence[int], samples: Sequence[Sample]) -> Reply:
+    """The chains of a request for `ids`, and what it cost."""
+    return Reply(
+        chains,
+        prompt_tokens=_billed((sample.prompt_tokens for sample in samples), len(ids)),
+        generated_tokens=_billed(
+            (sample.generated_tokens for sample in samples), sum(len(sample.token_ids) for sample in samples)
+        ),
+    )
 
 
-def _generated_tokens(samples: Sequence[Sample]) -> int:
-    """What the samples took: the back end's own count, else that of their ids."""
-    billed = [sample.generated_tokens for sample in samples if sample.generated_tokens is not None]
-    return sum(billed) if billed else sum(len(sample.token_ids) for sample in samples)
+def _billed(counts: Iterable[int | None], own: int) -> int:
+    """What a request cost: the back end's own counts, else that of the ids."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else own
 
 
 def cut_points(

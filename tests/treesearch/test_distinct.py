@@ -8,24 +8,21 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import torch
+from tiny_models import write_llama
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from tiny_models import write_llama  # noqa: E402
-
-from tasks.base import Problem  # noqa: E402
-from tasks.errors import UsageError  # noqa: E402
-from tasks.math import MathTask  # noqa: E402
-from treesearch.algorithms.sampling import Greedy  # noqa: E402
-from treesearch.api import fit_policy  # noqa: E402
-from treesearch.engines.base import FinishReason, Sample, SamplingParams  # noqa: E402
-from treesearch.engines.hf_distinct import Beams  # noqa: E402
-from treesearch.engines.hf_sampling import kept  # noqa: E402
-from treesearch.engines.scripted import ScriptedEngine  # noqa: E402
-from treesearch.engines.transformers import TransformersEngine  # noqa: E402
-from treesearch.policy import Policy, PolicyConfig  # noqa: E402
-from treesearch.values.free import LogProb  # noqa: E402
+from tasks.base import Problem
+from tasks.errors import UsageError
+from tasks.math import MathTask
+from treesearch.algorithms.sampling import Greedy
+from treesearch.api import fit_policy
+from treesearch.engines.base import FinishReason, Sample, SamplingParams
+from treesearch.engines.hf_distinct import Beams
+from treesearch.engines.hf_sampling import kept
+from treesearch.engines.scripted import ScriptedEngine
+from treesearch.engines.transformers import TransformersEngine
+from treesearch.policy import Policy, PolicyConfig
+from treesearch.values.free import LogProb
 
 DEPTH, TOKENS = 3, 3
 PARAMS = SamplingParams(max_tokens=10, seed=3, distinct=True)

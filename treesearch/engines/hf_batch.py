@@ -163,12 +163,8 @@ class Batch:
 
         A row that takes over another's beam gets its keys and values, all of them the same length.
         """
-        slots: dict[SampleRequest, dict[int, int]] = {}
-        for row, (request, number) in enumerate(self._rows.owners):
-            if request.beams is not None:
-                slots.setdefault(request, {})[number] = row
         idle: set[int] = set()
-        for request, rows in slots.items():
+        for request, rows in self._rows.beams().items():
             assert request.beams is not None
             moves = request.beams.advance(logits[[rows[slot] for slot in request.beams.slots]])
             changed = [(rows[move.source], rows[move.slot]) for move in moves if move.source != move.slot]
@@ -203,7 +199,7 @@ class Batch:
         for request in complete:
             if request.beams is not None:
                 request.samples.update(enumerate(request.beams.samples()))
-                leaving += [row for row, (owner, _) in enumerate(self._rows.owners) if owner is request]
+                leaving += self._rows.beams()[request].values()
         self._leave(leaving)
         return list(complete)
 

@@ -55,6 +55,7 @@ class Beams:
         self._made = 0
         self._live: dict[int, _Beam] = {0: _Beam(0.0, 0.0)}
         self._ended: list[tuple[float, Sample]] = []
+        """Perturbed log-probabilities, falling, and what has them."""
 
     @property
     def slots(self) -> list[int]:
@@ -69,18 +70,19 @@ class Beams:
         best, places = perturbed.flatten().topk(min(self.n, perturbed.numel()))
         room = self._room(best.tolist())
         chosen = places[:room]
+        sources = [slots[place // logp.shape[1]] for place in chosen.tolist()]
         found = zip(
-            chosen.tolist(),
+            sources,
+            (chosen % logp.shape[1]).tolist(),
             best[:room].tolist(),
             sums.flatten()[chosen].tolist(),
             logp.flatten()[chosen].tolist(),
             strict=True,
         )
         moves, beams = list[Move](), dict[int, _Beam]()
-        free = sorted(set(range(self.n)) - {slots[place // logp.shape[1]] for place in chosen.tolist()})
-        for place, score, total, logprob in found:
-            source, token = slots[place // logp.shape[1]], place % logp.shape[1]
-            slot = source if source not in beams else free.pop(0)
+        free = iter(sorted(set(range(self.n)).difference(sources)))
+        for source, token, score, total, logprob in found:
+            slot = source if source not in beams else next(free)
             beams[slot] = _Beam(total, score)
             moves.append(Move(slot, source, token, logprob))
         if not moves:
@@ -93,6 +95,7 @@ class Beams:
     def finish(self, slot: int, sample: Sample) -> None:
         """The beam in `slot` has ended with its last token, as `sample`."""
         self._ended.append((self._live.pop(slot).perturbed, sample))
+        self._ended.sort(key=lambda one: -one[0])
 
     @property
     def complete(self) -> bool:
@@ -101,20 +104,19 @@ class Beams:
 
     def samples(self) -> list[Sample]:
         """The samples in the order of drawing; the first says what the request took."""
-        first, *others = [sample for _, sample in sorted(self._ended, key=lambda one: -one[0])]
+        first, *others = [sample for _, sample in self._ended]
         return [replace(first, generated_tokens=self.written), *others]
 
     def _room(self, best: list[float]) -> int:
         """How many of the scores `best`, falling, are among the n best with the ended beams'; drops of those
         what is not."""
-        ended = sorted(self._ended, key=lambda one: -one[0])
         room = 0
         while room < len(best) and best[room] > _NONE:
-            ahead = sum(score >= best[room] for score, _ in ended)
+            ahead = sum(score >= best[room] for score, _ in self._ended)
             if room + ahead >= self.n:
                 break
             room += 1
-        self._ended = ended[: self.n - room]
+        del self._ended[self.n - room :]
         return room
 
     def _perturbed(self, slots: list[int], logp: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -79,6 +79,7 @@ class Rows:
         self._vocabulary = vocabulary
         self._device = device
         self._plan: SamplingPlan | None = None
+        self._beams: dict[SampleRequest, dict[int, int]] | None = None
 
     @property
     def count(self) -> int:
@@ -110,7 +111,7 @@ class Rows:
             wider[:, :width] = self._output
             self._output = wider
         self.owners.append((request, number))
-        self._plan = None
+        self._plan = self._beams = None
 
     def plan(self) -> SamplingPlan:
         """The sampling parameters of the rows in use as tensors, kept until a row joins or leaves."""
@@ -125,6 +126,15 @@ class Rows:
                 device=self._device,
             )
         return self._plan
+
+    def beams(self) -> dict[SampleRequest, dict[int, int]]:
+        """The rows of requests for samples without replacement by slot, kept until a row joins or leaves."""
+        if self._beams is None:
+            self._beams = {}
+            for row, (request, number) in enumerate(self.owners):
+                if request.beams is not None:
+                    self._beams.setdefault(request, {})[number] = row
+        return self._beams
 
     def uniforms(self) -> npt.NDArray[np.float32]:
         """The random number of the next token of every row in use."""
@@ -180,5 +190,5 @@ class Rows:
         self.state[gaps] = self.state[movers]
         self._output[gaps] = self._output[movers]
         del self.owners[kept:]
-        self._plan = None
+        self._plan = self._beams = None
         return list(zip(movers, gaps, strict=True))
