@@ -2,9 +2,10 @@
 
 Contract: `model/` is an ordinary Hugging Face folder: weights in the type that the base is stored in, the
 base's tokenizer and generation settings, and its `treesearch.json` card where it has one, so that a search
-with it works as with the base. With LoRA the adapter is merged in (unless `merge_lora` is off, when there is
-no `model/`), and kept as it was trained in `adapter/`, in peft's own format. A folder is written beside and
-takes its name at the end.
+with it works as with the base. Where the model was taught longer solutions than the card lets it write, the
+card's `solution_tokens` is raised to the longest. With LoRA the adapter is merged in (unless `merge_lora` is
+off, when there is no `model/`), and kept as it was trained in `adapter/`, in peft's own format. A folder is
+written beside and takes its name at the end.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import transformers
 from prm.training.lora import adapter_name, merged
 from selftrain.training.policy import PackedPolicy
 from selftrain.training.sharding import whole
+from treesearch.atomic import write_json
 from treesearch.engines.hf_load import load
-from treesearch.policies import CARD
+from treesearch.policies import CARD, policy_config, read_card
 
 MODEL = "model"
 ADAPTER = "adapter"
@@ -37,8 +39,13 @@ def round_weights(policy: PackedPolicy, base: str) -> None:
             parameter.copy_(parameter.to(dtype))
 
 
-def export(policy: PackedPolicy, tokenizer: Any, *, base: str, out: Path, writes: bool) -> list[str]:
-    """Write the folders, if this process `writes`; all processes call it. Returns the folders' names."""
+def export(
+    policy: PackedPolicy, tokenizer: Any, *, base: str, out: Path, longest: int, writes: bool
+) -> list[str]:
+    """Write the folders, if this process `writes`; all processes call it. Returns the folders' names.
+
+    `longest` is the number of tokens of the longest solution that was imitated.
+    """
     config = policy.config
     names = ([MODEL] if config.merge_lora or not config.lora_rank else []) + [ADAPTER] * bool(
         config.lora_rank
@@ -54,8 +61,7 @@ def export(policy: PackedPolicy, tokenizer: Any, *, base: str, out: Path, writes
         def save(folder: Path) -> None:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            if (Path(base) / CARD).is_file():
-                shutil.copyfile(Path(base) / CARD, folder / CARD)
+            _write_card(base, folder, longest)
 
         _replace(out / MODEL, save)
     return names
@@ -86,6 +92,14 @@ def _gather(policy: PackedPolicy, *, writes: bool) -> dict[str, torch.Tensor]:
         if writes:
             found[name] = one.cpu()
     return found
+
+
+def _write_card(base: str, folder: Path, longest: int) -> None:
+    """The base's card, with room for solutions of `longest` tokens."""
+    if longest > policy_config(base, {})[0].solution_tokens:
+        write_json(folder / CARD, read_card(base) | {"solution_tokens": longest})
+    elif (Path(base) / CARD).is_file():
+        shutil.copyfile(Path(base) / CARD, folder / CARD)
 
 
 def _save_adapter(network: Any, folder: Path) -> None:

@@ -38,6 +38,7 @@ from selftrain.training.config import TrainConfig
 from selftrain.training.export import export, round_weights
 from selftrain.training.objectives import objective_of, reference_of
 from selftrain.training.policy import PackedPolicy
+from selftrain.training.reads import tokens_of
 from selftrain.training.references import with_references
 from selftrain.training.selection import select
 from selftrain.training.sharding import shard
@@ -95,7 +96,8 @@ def train(
     if not trainer.run(on_progress, stop):
         trainer.metrics.close()
         return Outcome(out=out, finished=False, summary=None)
-    summary = _finish(trainer, tokenizer, base, folder) | {"counts": found.counts}
+    longest = _longest_solution(found.trees)
+    summary = _finish(trainer, tokenizer, base, folder, longest) | {"counts": found.counts}
     if processes.is_first:
         write_json(out / SUMMARY, summary)
     processes.wait()
@@ -133,7 +135,14 @@ def _compared(split: Split, policy: PackedPolicy, out: Path, processes: Processe
     return Split(train=tuple(items[:count]), held_out=tuple(items[count:]))
 
 
-def _finish(trainer: Trainer, tokenizer: Any, base: str, folder: str) -> dict[str, Any]:
+def _longest_solution(trees: Sequence[TrainingTree]) -> int:
+    """Tokens of the longest trace, without its prompt."""
+    return max(
+        (tokens_of(one, one.tree.path(trace.node)[1:]) for one in trees for trace in one.traces), default=0
+    )
+
+
+def _finish(trainer: Trainer, tokenizer: Any, base: str, folder: str, longest: int) -> dict[str, Any]:
     """Measure what is written, write it, and sum up."""
     config, split, processes = trainer.config, trainer.split, trainer.processes
     round_weights(trainer.policy, folder)
@@ -150,7 +159,14 @@ def _finish(trainer: Trainer, tokenizer: Any, base: str, folder: str) -> dict[st
         "seconds": round(trainer.seconds, 1),
         "trees": {"train": len(split.train), "held_out": len(split.held_out)},
         "held_out": None if after is None else {"before": trainer.before, "after": after},
-        "models": export(trainer.policy, tokenizer, base=folder, out=trainer.out, writes=processes.is_first),
+        "models": export(
+            trainer.policy,
+            tokenizer,
+            base=folder,
+            out=trainer.out,
+            longest=longest,
+            writes=processes.is_first,
+        ),
     }
 
 

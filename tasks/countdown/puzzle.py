@@ -113,21 +113,51 @@ def compose(solution: str) -> str | None:
     """One expression made of the step lines of `solution`, or None where they do not chain to one number.
 
     Every operand that an earlier step produced is replaced by that step's own expression, so the result
-    can be checked without trusting the values that the lines claim.
+    can be checked without trusting the values that the lines claim. A solution may try again: only the lines
+    of its last `attempt` that ended count.
     """
     made: dict[Fraction, list[str]] = {}
     last: str | None = None
-    for line in solution.splitlines():
-        move = parse_step(line)
-        if move is None:
-            continue
+    for move in attempt(filter(None, map(parse_step, solution.splitlines()))):
         terms = [_pop(made, operand) for operand in (move.left, move.right)]
         last = f"({terms[0]}{move.op}{terms[1]})"
         made.setdefault(move.value, []).append(last)
-        done = len(move.left_over) == 1
-        if done:
-            return last[1:-1] if sum(map(len, made.values())) == 1 else None
-    return None
+    return last[1:-1] if last is not None and sum(map(len, made.values())) == 1 else None
+
+
+def attempt(moves: Iterable[Move]) -> list[Move]:
+    """The moves that lead to the last one which leaves a single number, in order; empty without such a one.
+
+    A move that starts from other numbers than the one before it left goes back to the latest move that left
+    those, or to the beginning. One that starts from numbers never seen goes on from the move before, so that
+    a broken chain stays one.
+    """
+    found: list[Move] = []
+    parents: list[int] = []
+    places: dict[tuple[Fraction, ...], int] = {}
+    end = at = -1
+    for number, move in enumerate(moves):
+        start = _start(move)
+        parents.append(at if start is None else places.get(start, at))
+        if number == 0 and start is not None:
+            places[start] = -1
+        found.append(move)
+        at = places[tuple(sorted(move.left_over))] = number
+        end = number if len(move.left_over) == 1 else end
+    chain: list[Move] = []
+    while end >= 0:
+        chain.append(found[end])
+        end = parents[end]
+    return chain[::-1]
+
+
+def _start(move: Move) -> tuple[Fraction, ...] | None:
+    """The numbers that a move starts from, ascending; None where its value is not among those it leaves."""
+    rest = list(move.left_over)
+    if move.value not in rest:
+        return None
+    rest.remove(move.value)
+    return tuple(sorted((*rest, move.left, move.right)))
 
 
 def _pop(made: dict[Fraction, list[str]], operand: Fraction) -> str:

@@ -18,7 +18,7 @@ from tasks.countdown.puzzle import compose, first_wrong_step, question_text
 from tasks.errors import DataError, UsageError
 from tasks.readers import read_problems
 
-GRADER = "countdown/1"
+GRADER = "countdown/2"
 _MAX_SOLUTION_CHARS = 100_000
 _PHRASE = re.compile(r"(?:answer(?: is)?|solution)\s*[:=]?\s*([-+*/() \d×·÷−]{3,200})", re.IGNORECASE)
 _QUESTION = re.compile(
@@ -59,7 +59,10 @@ class CountdownTask(Task):
         return puzzle_problem(id="question", numbers=numbers, target=int(match[1]))
 
     def extract(self, solution: str) -> Answer | None:
-        """The expression that the step lines make, else one behind "answer:", marked as a fallback."""
+        """The expression that the step lines make, else one behind "answer:", marked as a fallback.
+
+        Lines that go back to earlier numbers start another attempt; the last one that ends is the answer.
+        """
         solution = solution[-_MAX_SOLUTION_CHARS:]
         if (made := compose(solution)) is not None:
             return Answer(text=made, source="steps")

@@ -66,6 +66,24 @@ def test_the_model_folder_has_the_bases_type_tokenizer_and_card(
     assert not list(tmp_path.glob("*.new"))
 
 
+@pytest.mark.parametrize("cap", [8, 2_000])
+def test_the_card_leaves_room_for_the_longest_solution_that_was_imitated(
+    base: Path, tmp_path: Path, cap: int
+) -> None:
+    capped = tmp_path / "base"
+    shutil.copytree(base, capped)
+    (capped / CARD).write_text(json.dumps(THE_CARD | {"solution_tokens": cap}))
+    trees = rich_trees(6)
+    longest = max(
+        sum(len(one.tree.segments[node]) for node in one.tree.path(trace.node)[1:])
+        for one in trees
+        for trace in one.traces
+    )
+    run(trees, capped, tmp_path / "out", objective="sft")
+    card = json.loads((tmp_path / "out" / "model" / CARD).read_text())
+    assert card == THE_CARD | {"solution_tokens": max(cap, longest)}
+
+
 def test_a_search_opens_the_trained_policy_as_it_opens_the_base(base: Path, tmp_path: Path) -> None:
     run(rich_trees(6), base, tmp_path, **SETTINGS)
     folder = str(tmp_path / "model")

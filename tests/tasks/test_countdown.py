@@ -153,6 +153,23 @@ def test_composing_a_play_gives_an_expression_of_the_same_value_and_numbers(
         assert TASK.grade(other, answer.text).verdict == "incorrect"
 
 
+@given(numbers=NUMBERS, first=st.integers(0, 10**6), seed=st.integers(0, 10**6), kept=st.integers(0, 3))
+def test_of_several_attempts_the_last_that_ends_is_the_answer(
+    numbers: list[int], first: int, seed: int, kept: int
+) -> None:
+    failed, _ = play(numbers, first)
+    lines, reached = play(numbers, seed)
+    words = "That does not work. Back to step 1."
+    again = [*failed, words, *lines]
+    assert compose("\n".join(again)) == compose("\n".join(lines))
+    assert evaluate(compose("\n".join(again)) or "").value == reached  # type: ignore[union-attr]
+    # cut while it tries: what ended before counts, the beginning of another attempt does not
+    assert compose("\n".join([*lines, words, *failed[:-1]])) == compose("\n".join(lines))
+    # back to the middle of an attempt, not to its beginning
+    assert compose("\n".join([*lines, words, *lines[kept:]])) == compose("\n".join(lines))
+    assert compose("\n".join(failed[:-1])) is None
+
+
 @given(numbers=NUMBERS, seed=st.integers(0, 10**6), data=st.data())
 def test_a_lie_in_any_line_is_never_graded_correct(
     numbers: list[int], seed: int, data: st.DataObject
