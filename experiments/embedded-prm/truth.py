@@ -3,7 +3,7 @@
     python experiments/embedded-prm/truth.py --run RUN --out FILE [--split train]
 
 RUN is a run of `self-consistency` over the held-out problems that ship with the package, or over those that
-`problems.py` wrote. Labels:
+`problems.py` wrote; on countdown of any other search too, whose paths count finished or not. Labels:
 
 - countdown: 1 where the target can still be reached from the numbers left (the solver knows), else 0.
 - maths: 1 for every step before the first wrong one (the generator's checker knows; it judges the answer line
@@ -57,9 +57,10 @@ def wrong_in_maths(problem: str, question: str, steps: Sequence[str], split: Spl
 
 
 def solutions(tree: Tree) -> Iterator[list[str]]:
-    for leaf in tree.leaves():
-        if leaf.finished:
-            yield [step.text for step in tree.path(leaf.id) if step.text.strip()]
+    for node in tree.nodes:
+        cut = tree.problem.task == "countdown" and not node.children
+        if node.step is not None and (node.finished or cut):
+            yield [step.text for step in tree.path(node.id) if step.text.strip()]
 
 
 def main() -> None:

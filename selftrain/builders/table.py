@@ -45,6 +45,7 @@ TABLE: Mapping[str, str] = {
     "advantages": "advantages:DirectAdvantages",
     "self-correction": "self_correction:SelfCorrection",
     "journey": "journey:Journey",
+    "revisions": "revisions:Revisions",
     "critique-refine": "critique:CritiqueRefine",
 }
 

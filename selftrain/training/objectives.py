@@ -184,7 +184,7 @@ OBJECTIVES: dict[str, Objective] = {
     "sft": Objective(
         records="traces",
         loss=_sft,
-        made_by=("sft", "rest-mcts", "rft", "rest-em", "self-correction", "journey"),
+        made_by=("sft", "rest-mcts", "rft", "rest-em", "self-correction", "journey", "revisions"),
         divides_by="tokens",
         own=frozenset({"weight_power"}),
     ),

@@ -194,6 +194,71 @@ def test_a_problem_without_wrong_branches_gives_a_shortcut_alone() -> None:
     assert built.counts == {"dropped.no_wrong": 1, "kept.shortcut": 1}
 
 
+def attempts_tree() -> Searched:
+    """Two right solutions and three wrong ones, all of one step."""
+    return searched(
+        Step(text="=2", correct=True),
+        Step(text="=3", correct=False),
+        Step(text="=4", correct=False),
+        Step(text="2", correct=True),
+        Step(text="=5", correct=False),
+    )
+
+
+def test_a_right_solution_is_learned_after_every_number_of_wrong_attempts() -> None:
+    (made,) = opened("revisions", again="Again.", attempts=2)([attempts_tree()]).trees
+    texts = trace_texts([made], "revisions")
+    assert [text.count("Again.\n") for text in texts] == [1, 2]
+    assert texts[1].startswith(texts[0].rsplit("Again.\n", 1)[0] + "Again.\n"), "one chain, longer and longer"
+    assert {text.rsplit("\n", 1)[-1] for text in texts} | set(trace_texts([made], "sft")) == {"=2", "2"}
+    for trace in traces_of(made, "revisions"):
+        learned = [made.texts[node] for node in made.tree.path(trace.node)[1:] if node not in trace.untrained]
+        assert learned[:-1] == ["\nAgain.\n"] * (len(learned) - 1)
+        assert learned[-1] in ("=2", "2")
+
+
+def test_chains_share_no_wrong_attempt_and_a_cap_holds() -> None:
+    (made,) = opened("revisions", attempts=1, chains=5)([attempts_tree()]).trees
+    firsts = [text.split("\n")[0] for text in trace_texts([made], "revisions")]
+    assert sorted(firsts) == ["=3", "=4", "=5"]
+    built = opened("revisions", attempts=1, chains=5, max_traces=2)([attempts_tree()])
+    assert built.counts == {"dropped.cap": 2, "kept.revisions": 1, "kept.sft": 1}
+    trained = opened("revisions", train_wrong=True)([attempts_tree()]).trees[0]
+    assert all(not trace.untrained for trace in trained.traces)
+
+
+def test_a_solution_that_started_again_is_taken_apart() -> None:
+    tree = searched(
+        Step(text="=3\n", rolls=(1, 1)),
+        Step(parent=1, text="Again.\n"),
+        Step(parent=2, text="=2", correct=True),
+        Step(text="=4", correct=False),
+    )
+    (made,) = opened("revisions", again="Again.", attempts=4)([tree]).trees
+    assert trace_texts([made], "sft") == ["=2"]
+    found = trace_texts([made], "revisions")
+    assert sorted(found[-1].split("\n")) == ["=2", "=3", "=4", "Again.", "Again."]
+    for trace in made.traces:
+        path = made.tree.path(trace.node)
+        assert made.tree.segments[path[-1]][-1] == END
+        assert trace.right
+
+
+@FEW
+@given(tree=trees(graded=True))
+def test_without_wrong_attempts_and_words_a_right_solution_is_left_byte_for_byte(tree: Searched) -> None:
+    right = {
+        "".join(tree.texts[node] for node in tree.tree.path(end)[1:])
+        for end in tree.solutions
+        if tree.correct[end]
+    }
+    for made in opened("revisions", again="@")([tree]).trees:
+        for trace in traces_of(made, "revisions"):
+            words = [node for node in made.tree.path(trace.node) if "@" in made.texts[node]]
+            text, _ = without(made, trace, {*trace.untrained, *words})
+            assert text in right
+
+
 def test_a_critique_names_the_first_wrong_step_and_a_right_solution_follows() -> None:
     made = opened("critique-refine", max_refinements=9)([tree_of_sums()]).trees[0]
     assert trace_texts([made], "sft") == ["1+1\n=2"]
@@ -256,7 +321,7 @@ def test_hard_problems_have_a_larger_share_than_in_rejection_sampling() -> None:
 @FEW
 @given(tree=trees(graded=True))
 def test_an_end_of_text_is_cut_off_a_step_that_something_follows(tree: Searched) -> None:
-    for name in ("self-correction", "journey", "critique-refine"):
+    for name in ("self-correction", "journey", "revisions", "critique-refine"):
         for made in opened(name)([tree]).trees:
             for node, children in enumerate(made.tree.children()):
                 assert not (children and END in made.tree.segments[node]), name

@@ -205,7 +205,7 @@ def test_a_problem_without_a_finished_solution_and_without_values_teaches_nothin
 
 
 GOLD = ["sft", "rest-mcts", "rft", "rest-em", "nft", "step-q", "outcome-dpo", "crew-dpo"]
-GOLD += ["self-correction", "journey", "critique-refine"]
+GOLD += ["self-correction", "journey", "revisions", "critique-refine"]
 
 
 @pytest.mark.parametrize("name", GOLD)
@@ -249,6 +249,8 @@ def test_settings_may_be_text_as_a_configuration_gives_them() -> None:
         ("targets", {"penalty": -1}, "penalty must be at least 0"),
         ("advantages", {"min_spread": -1}, "min_spread must be at least 0"),
         ("journey", {"branch_steps": 0}, "branch_steps must be at least 1"),
+        ("revisions", {"attempts": 0}, "attempts must be at least 1"),
+        ("revisions", {"again": " "}, "again must be some words"),
         ("self-correction", {"delimiter": "lime"}, "unknown delimiter 'lime'; did you mean 'line'"),
     ],
 )

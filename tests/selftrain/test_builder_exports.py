@@ -33,7 +33,7 @@ from tasks.errors import DataError, MissingPrerequisiteError, UsageError
 
 FILES = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PAIRED = ["tree-plv", "step-q", "agent-q", "outcome-dpo", "self-rewarding", "temporal", "spin", "cream"]
-TRACED = ["sft", "nft", "self-correction", "journey", "critique-refine"]
+TRACED = ["sft", "nft", "self-correction", "journey", "revisions", "critique-refine"]
 
 
 def small() -> TrainingTree:

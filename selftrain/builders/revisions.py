@@ -1,0 +1,136 @@
+"""Several attempts in one text: wrong ones, words that start again, and at last a right one.
+
+Contract: of each problem with a right solution up to `chains` chains are made: different wrong solutions one
+after the other, at most `attempts`, each followed by the words of `again`, in which ``{question}`` stands for
+the problem's question. A right solution is a trace from the prompt (kind `sft`) and after each `again` (kind
+`revisions`), so that a text with k wrong attempts is learned for every k up to the chain's length, and what
+the chain shares is stored once. Which wrong and right solutions they are is drawn by `seed` and the problem's
+id, right ones in turn before one is used again. Wrong attempts are read, not learned, unless `train_wrong`;
+the words are learned: when to start again is what the model must tell.
+
+A solution that has the words in it is several attempts already: its last one counts as the solution, those
+before it are wrong ones (but where they read as a right solution does). So the trees of a model that was
+trained on this are material like any others. A last attempt below a problem's other attempts is copied
+without them.
+
+Source: revision models (Snell et al., arXiv 2408.03314, section 6 and appendix H): up to four wrong answers
+in context, then a right one, no loss on the wrong ones; RISE (arXiv 2407.18219). Deviations: wrong attempts
+are drawn, where Snell et al. take the last one nearest to the right answer by edit distance; a right one is
+learned after every prefix of the chain.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from selftrain.builders.base import Tally, require, require_cap
+from selftrain.builders.chains import Composer, ComposingBuilder
+from selftrain.builders.solutions import graded, solutions
+from selftrain.data.record import Trace, TrainingTree
+from selftrain.data.searched import Searched
+from treesearch.seeds import derive
+
+Attempt = tuple[int, ...]
+"""Nodes of one attempt, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revisions(ComposingBuilder):
+    """Wrong attempts, each followed by words that start again, then a right one (arXiv 2408.03314)."""
+
+    name: ClassVar[str] = "revisions"
+
+    attempts: int = 4
+    chains: int = 1
+    max_traces: int | None = None
+    again: str = "{question}"
+    train_wrong: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_cap("max_traces", self.max_traces)
+        for name in ("attempts", "chains"):
+            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        require("again", self.again, bool(self.again.strip()), "some words")
+
+    def build(self, searched: Searched, tally: Tally) -> TrainingTree | None:
+        """See the module."""
+        if not graded(searched, tally):
+            return None
+        words = self.again.replace("{question}", searched.problem.question)
+        right, wrong = self._attempts(searched, words)
+        if not right:
+            tally.drop("no_right")
+            return None
+        if not wrong:
+            tally.drop("no_wrong")
+        rng = random.Random(derive(self.seed, searched.problem.id))
+        rng.shuffle(right)
+        rng.shuffle(wrong)
+        composer, turns = self.composer(searched), _in_turn(right)
+        traces: dict[int, Trace] = {}
+        for number in range(self.chains):
+            chain = wrong[number * self.attempts :][: self.attempts]
+            if number and not chain:
+                break
+            for trace in self._chain(composer, words, chain, turns):
+                traces.setdefault(trace.node, trace)
+        kept = list(traces.values())[: self.max_traces]
+        tally.drop("cap", len(traces) - len(kept))
+        return composer.tree(kept, builder=self.name)
+
+    def _chain(
+        self, composer: Composer, words: str, chain: Sequence[Attempt], turns: Iterator[Attempt]
+    ) -> Iterator[Trace]:
+        """A right solution from the prompt and after each attempt of the chain."""
+        at, untrained = 0, list[int]()
+        for number in range(len(chain) + 1):
+            end = composer.steps(at, next(turns), last=True)[-1]
+            skipped = () if self.train_wrong else tuple(untrained)
+            yield Trace(node=end, right=True, untrained=skipped, kind=self.name if number else "sft")
+            if number < len(chain):
+                walked = composer.steps(at, chain[number])
+                untrained += walked
+                at = composer.say(walked[-1], words)
+
+    def _attempts(self, searched: Searched, words: str) -> tuple[list[Attempt], list[Attempt]]:
+        """Right and wrong attempts of all solutions, each text once."""
+        right: dict[str, Attempt] = {}
+        wrong: dict[str, Attempt] = {}
+        for one in solutions(searched, "worth"):
+            *before, last = self._split(searched, one.path, words)
+            for attempt in before:
+                wrong.setdefault(_text(searched, attempt), attempt)
+            if one.right is not None and last:
+                (right if one.right else wrong).setdefault(_text(searched, last), last)
+        return list(right.values()), [each for text, each in wrong.items() if text and text not in right]
+
+    @staticmethod
+    def _split(searched: Searched, path: Attempt, words: str) -> list[Attempt]:
+        """The attempts of a solution: what stands between steps that together are the words."""
+        found: list[Attempt] = []
+        start = at = 0
+        while at < len(path):
+            stop, said = at, ""
+            while stop < len(path) and len(said) < len(words):
+                said = (said + searched.texts[path[stop]]).lstrip()
+                stop += 1
+            if said.strip() == words.strip():
+                found.append(path[start:at])
+                start = at = stop
+            else:
+                at += 1
+        return [*found, path[start:]]
+
+
+def _text(searched: Searched, attempt: Attempt) -> str:
+    return "".join(searched.texts[node] for node in attempt).strip()
+
+
+def _in_turn(right: Sequence[Attempt]) -> Iterator[Attempt]:
+    while True:
+        yield from right
