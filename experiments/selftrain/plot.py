@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 HERE = Path(__file__).parent
-ORDER = ("base", "rft", "rest-em", "outcome-dpo", "step-dpo")
+ORDER = ("base", "rft", "rest-em", "outcome-dpo", "step-dpo", "revisions")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from treesearch.comparison.statistics import difference_interval, holm, mean_interval, paired_p
 
-MAIN = "step-dpo"
+MAIN = "revisions"
 
 
 def pass_at(k: int, right: int, samples: int) -> float:
@@ -42,6 +42,7 @@ def _arm(group: Sequence[Mapping[str, Any]], samples: int) -> dict[str, Any]:
         "seeds": [cell["seed"] for cell in group],
         "accuracy": sum(means) / len(means),
         "interval": mean_interval(means, per_problem=len(group)),
+        "tokens_an_answer": round(sum(cell["greedy_tokens"] for cell in group) / len(group) / len(means), 1),
         "by_seed": [sum(cell["greedy"]) / len(cell["greedy"]) for cell in group],
         "pass@": {
             str(k): sum(pass_at(k, count, samples) for count in counts) / len(counts) for k in (1, 8, samples)

@@ -1,6 +1,6 @@
-"""Self-training from the embedded policy with verifier answers only: four arms at equal generated tokens.
+"""Self-training from the embedded policy with verifier answers only: five arms at equal generated tokens.
 
-    python experiments/selftrain/run.py --task countdown --work WORK [--arms step-dpo,rft] [--seeds 0,1,2]
+    python experiments/selftrain/run.py --task countdown --work WORK [--arms revisions,rft] [--seeds 0,1,2]
 
 A cell is an arm with a seed: a run of the loop (TASK.yaml, arms/ARM.yaml) in WORK/TASK/ARM-sSEED, and then
 the policy that it ends with on problems that no gate has seen: greedy on 500, and 64 samples on the first 100
@@ -36,7 +36,7 @@ from tasks.errors import UsageError
 from treesearch.atomic import write_json, write_text
 
 HERE = Path(__file__).parent
-ARMS = ("step-dpo", "outcome-dpo", "rest-em", "rft")
+ARMS = ("revisions", "step-dpo", "outcome-dpo", "rest-em", "rft")
 FINAL_START = 2_000
 SAMPLES = 64
 SMALL = ("iterations=1", "search.problems=60", "search.budget_tokens=600")
@@ -57,8 +57,8 @@ def final_problems(task: str, folder: Path, count: int) -> ProblemFile:
     return ProblemFile(name=task, task=task, path=path, seed=0)
 
 
-async def measured(model: str, problems: ProblemFile, folder: Path, *, samples: int) -> Measured:
-    """Greedy with one sample, else that many samples at temperature 1."""
+async def measured(model: str, problems: ProblemFile, folder: Path, *, samples: int) -> tuple[Measured, int]:
+    """Greedy with one sample, else that many samples at temperature 1; and the tokens generated."""
     job = SearchJob(
         model=model,
         sets=(problems,),
@@ -68,16 +68,20 @@ async def measured(model: str, problems: ProblemFile, folder: Path, *, samples: 
         budgets={"tokens": None},
         concurrency=100,
     )
-    evaluation, _ = await evaluate_sets(job, folder, Watch(), samples=samples)
-    return evaluation[problems.name]
+    evaluation, costs = await evaluate_sets(job, folder, Watch(), samples=samples)
+    return evaluation[problems.name], costs.generated_tokens
 
 
 def measurement(model: str, task: str, folder: Path, counts: tuple[int, int]) -> dict[str, Any]:
-    """Right answers by problem, greedy and of `SAMPLES`."""
+    """Right answers by problem, greedy and of `SAMPLES`, and the tokens of the greedy ones together."""
     many, few = (final_problems(task, folder.parent, count) for count in counts)
-    greedy = asyncio.run(measured(model, many, folder / "greedy", samples=1))
-    sampled = asyncio.run(measured(model, few, folder / "sampled", samples=SAMPLES))
-    return {"greedy": list(greedy.right.values()), "sampled": list(sampled.right.values())}
+    greedy, tokens = asyncio.run(measured(model, many, folder / "greedy", samples=1))
+    sampled, _ = asyncio.run(measured(model, few, folder / "sampled", samples=SAMPLES))
+    return {
+        "greedy": list(greedy.right.values()),
+        "greedy_tokens": tokens,
+        "sampled": list(sampled.right.values()),
+    }
 
 
 def history(folder: Path, found: RunStatus) -> list[dict[str, Any]]:

@@ -3,10 +3,11 @@
 Contract: of each problem with a right solution up to `chains` chains are made: different wrong solutions one
 after the other, at most `attempts`, each followed by the words of `again`, in which ``{question}`` stands for
 the problem's question. A right solution is a trace from the prompt (kind `sft`) and after each `again` (kind
-`revisions`), so that a text with k wrong attempts is learned for every k up to the chain's length, and what
-the chain shares is stored once. Which wrong and right solutions they are is drawn by `seed` and the problem's
-id, right ones in turn before one is used again. Wrong attempts are read, not learned, unless `train_wrong`;
-the words are learned: when to start again is what the model must tell.
+`revisions`), so that a text with k wrong attempts is learned for every k up to the chain's length. Which
+wrong and right solutions they are is drawn by `seed` and the problem's id, right ones in turn before one is
+used again. A trace learns what it adds to the one before: its words and its right solution, and with
+`train_wrong` its last wrong attempt. So words that start again are learned as often as ends of right
+solutions (one less often): learned by all traces that share them, they would be what a model writes always.
 
 A solution that has the words in it is several attempts already: its last one counts as the solution, those
 before it are wrong ones (but where they read as a right solution does). So the trees of a model that was
@@ -87,15 +88,16 @@ class Revisions(ComposingBuilder):
         self, composer: Composer, words: str, chain: Sequence[Attempt], turns: Iterator[Attempt]
     ) -> Iterator[Trace]:
         """A right solution from the prompt and after each attempt of the chain."""
-        at, untrained = 0, list[int]()
+        at, before = 0, list[int]()
         for number in range(len(chain) + 1):
-            end = composer.steps(at, next(turns), last=True)[-1]
-            skipped = () if self.train_wrong else tuple(untrained)
-            yield Trace(node=end, right=True, untrained=skipped, kind=self.name if number else "sft")
-            if number < len(chain):
-                walked = composer.steps(at, chain[number])
-                untrained += walked
+            walked = list[int]()
+            if number:
+                walked = composer.steps(at, chain[number - 1])
                 at = composer.say(walked[-1], words)
+            end = composer.steps(at, next(turns), last=True)[-1]
+            skipped = tuple(before if self.train_wrong else (*before, *walked))
+            yield Trace(node=end, right=True, untrained=skipped, kind=self.name if number else "sft")
+            before += (*walked, at) if number else ()
 
     def _attempts(self, searched: Searched, words: str) -> tuple[list[Attempt], list[Attempt]]:
         """Right and wrong attempts of all solutions, each text once."""

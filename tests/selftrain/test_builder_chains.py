@@ -213,8 +213,10 @@ def test_a_right_solution_is_learned_after_every_number_of_wrong_attempts() -> N
     assert {text.rsplit("\n", 1)[-1] for text in texts} | set(trace_texts([made], "sft")) == {"=2", "2"}
     for trace in traces_of(made, "revisions"):
         learned = [made.texts[node] for node in made.tree.path(trace.node)[1:] if node not in trace.untrained]
-        assert learned[:-1] == ["\nAgain.\n"] * (len(learned) - 1)
-        assert learned[-1] in ("=2", "2")
+        assert learned[0] == "\nAgain.\n"
+        assert learned[1] in ("=2", "2")
+    learned = [node for t in made.traces for node in made.tree.path(t.node)[1:] if node not in t.untrained]
+    assert len(learned) == len(set(learned)), "what traces share is learned once"
 
 
 def test_chains_share_no_wrong_attempt_and_a_cap_holds() -> None:
@@ -224,7 +226,8 @@ def test_chains_share_no_wrong_attempt_and_a_cap_holds() -> None:
     built = opened("revisions", attempts=1, chains=5, max_traces=2)([attempts_tree()])
     assert built.counts == {"dropped.cap": 2, "kept.revisions": 1, "kept.sft": 1}
     trained = opened("revisions", train_wrong=True)([attempts_tree()]).trees[0]
-    assert all(not trace.untrained for trace in trained.traces)
+    everything = [n for t in trained.traces for n in trained.tree.path(t.node)[1:] if n not in t.untrained]
+    assert sorted(everything) == list(range(1, len(trained.tree)))
 
 
 def test_a_solution_that_started_again_is_taken_apart() -> None:

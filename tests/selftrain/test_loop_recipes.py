@@ -18,7 +18,7 @@ RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path != TOY)
 WANTED = {
     *("rest-mcts", "step-q", "agent-q", "tree-plv", "meds3", "critique-in-the-loop", "cream"),
     *("temporal-self-rewarding", "dapo", "b-star"),
-    *("rest-em", "rft", "self-rewarding", "outcome-dpo"),
+    *("revisions", "rest-em", "rft", "self-rewarding", "outcome-dpo"),
 }
 
 
