@@ -1,23 +1,28 @@
 """Several attempts in one text: wrong ones, words that start again, and at last a right one.
 
-Contract: of each problem with a right solution up to `chains` chains are made: different wrong solutions one
-after the other, at most `attempts`, each followed by the words of `again`, in which ``{question}`` stands for
-the problem's question. A right solution is a trace from the prompt (kind `sft`) and after each `again` (kind
-`revisions`), so that a text with k wrong attempts is learned for every k up to the chain's length. Which
-wrong and right solutions they are is drawn by `seed` and the problem's id, right ones in turn before one is
-used again. A trace learns what it adds to the one before: its words and its right solution, and with
-`train_wrong` its last wrong attempt. So words that start again are learned as often as ends of right
-solutions (one less often): learned by all traces that share them, they would be what a model writes always.
+Contract: of each problem with a right solution a chain is made: wrong solutions one after the other, at most
+`attempts`, each followed by the words of `again`, in which ``{question}`` stands for the problem's question.
+A right solution is a trace from the prompt (kind `sft`) and after each `again` (kind `revisions`), so that a
+text with k wrong attempts is learned for every k up to the chain's length. Which wrong and right solutions
+they are is drawn by `seed` and the problem's id, right ones in turn before one is used again. With `differ`
+first-step no two attempts of a chain begin with the same step, and none with one that begins a right solution
+too: else a model learns that it may repeat itself, which is what it does most easily.
+
+A trace learns what it adds to the one before: its words, its right solution, and of the wrong attempt what
+`train_wrong` says: nothing, its last step, the same and all of those behind the first attempt (`later`), or
+all of it. So words that start again are learned as often as ends of right solutions (one less often): learned
+by all traces that share them, they would be what a model writes always. A wrong attempt's last step teaches
+to end in what is true where it is not what was asked for: a model that has seen right ends alone claims them
+falsely, and then sees nothing to mend.
 
 A solution that has the words in it is several attempts already: its last one counts as the solution, those
 before it are wrong ones (but where they read as a right solution does). So the trees of a model that was
-trained on this are material like any others. A last attempt below a problem's other attempts is copied
-without them.
+trained on this are material like any others.
 
 Source: revision models (Snell et al., arXiv 2408.03314, section 6 and appendix H): up to four wrong answers
-in context, then a right one, no loss on the wrong ones; RISE (arXiv 2407.18219). Deviations: wrong attempts
-are drawn, where Snell et al. take the last one nearest to the right answer by edit distance; a right one is
-learned after every prefix of the chain.
+in context, then a right one, no loss on the wrong ones (`train_wrong` none); RISE (arXiv 2407.18219).
+Deviations: wrong attempts are drawn, where Snell et al. take the last one nearest to the right answer by edit
+distance; a right one is learned after every prefix of the chain; `differ` and `train_wrong` are our own.
 """
 
 from __future__ import annotations
@@ -25,7 +30,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import cycle
+from typing import ClassVar, Literal
 
 from selftrain.builders.base import Tally, require, require_cap
 from selftrain.builders.chains import Composer, ComposingBuilder
@@ -45,17 +51,16 @@ class Revisions(ComposingBuilder):
     name: ClassVar[str] = "revisions"
 
     attempts: int = 4
-    chains: int = 1
     max_traces: int | None = None
     again: str = "{question}"
-    train_wrong: bool = False
+    differ: Literal["text", "first-step"] = "first-step"
+    train_wrong: Literal["none", "last", "later", "all"] = "later"
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_cap("max_traces", self.max_traces)
-        for name in ("attempts", "chains"):
-            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        require("attempts", self.attempts, self.attempts >= 1, "at least 1")
         require("again", self.again, bool(self.again.strip()), "some words")
 
     def build(self, searched: Searched, tally: Tally) -> TrainingTree | None:
@@ -67,20 +72,18 @@ class Revisions(ComposingBuilder):
         if not right:
             tally.drop("no_right")
             return None
-        if not wrong:
-            tally.drop("no_wrong")
         rng = random.Random(derive(self.seed, searched.problem.id))
         rng.shuffle(right)
         rng.shuffle(wrong)
-        composer, turns = self.composer(searched), _in_turn(right)
-        traces: dict[int, Trace] = {}
-        for number in range(self.chains):
-            chain = wrong[number * self.attempts :][: self.attempts]
-            if number and not chain:
-                break
-            for trace in self._chain(composer, words, chain, turns):
-                traces.setdefault(trace.node, trace)
-        kept = list(traces.values())[: self.max_traces]
+        if self.differ == "first-step":
+            known = {searched.texts[one[0]] for one in right}
+            firsts = {searched.texts[one[0]]: one for one in wrong}
+            wrong = [one for text, one in firsts.items() if text not in known]
+        if not wrong:
+            tally.drop("no_wrong")
+        composer = self.composer(searched)
+        traces = list(self._chain(composer, words, wrong[: self.attempts], cycle(right)))
+        kept = traces[: self.max_traces]
         tally.drop("cap", len(traces) - len(kept))
         return composer.tree(kept, builder=self.name)
 
@@ -95,9 +98,16 @@ class Revisions(ComposingBuilder):
                 walked = composer.steps(at, chain[number - 1])
                 at = composer.say(walked[-1], words)
             end = composer.steps(at, next(turns), last=True)[-1]
-            skipped = tuple(before if self.train_wrong else (*before, *walked))
+            skipped = (*before, *walked[: self._unlearned(number, len(walked))])
             yield Trace(node=end, right=True, untrained=skipped, kind=self.name if number else "sft")
             before += (*walked, at) if number else ()
+
+    def _unlearned(self, number: int, steps: int) -> int:
+        """How many of the steps of wrong attempt `number` (from 1) are read only, from the first on."""
+        if self.train_wrong == "none":
+            return steps
+        whole = self.train_wrong == "all" or (self.train_wrong == "later" and number > 1)
+        return 0 if whole else steps - 1
 
     def _attempts(self, searched: Searched, words: str) -> tuple[list[Attempt], list[Attempt]]:
         """Right and wrong attempts of all solutions, each text once."""
@@ -131,8 +141,3 @@ class Revisions(ComposingBuilder):
 
 def _text(searched: Searched, attempt: Attempt) -> str:
     return "".join(searched.texts[node] for node in attempt).strip()
-
-
-def _in_turn(right: Sequence[Attempt]) -> Iterator[Attempt]:
-    while True:
-        yield from right

@@ -206,7 +206,7 @@ def attempts_tree() -> Searched:
 
 
 def test_a_right_solution_is_learned_after_every_number_of_wrong_attempts() -> None:
-    (made,) = opened("revisions", again="Again.", attempts=2)([attempts_tree()]).trees
+    (made,) = opened("revisions", again="Again.", attempts=2, train_wrong="none")([attempts_tree()]).trees
     texts = trace_texts([made], "revisions")
     assert [text.count("Again.\n") for text in texts] == [1, 2]
     assert texts[1].startswith(texts[0].rsplit("Again.\n", 1)[0] + "Again.\n"), "one chain, longer and longer"
@@ -219,15 +219,47 @@ def test_a_right_solution_is_learned_after_every_number_of_wrong_attempts() -> N
     assert len(learned) == len(set(learned)), "what traces share is learned once"
 
 
-def test_chains_share_no_wrong_attempt_and_a_cap_holds() -> None:
-    (made,) = opened("revisions", attempts=1, chains=5)([attempts_tree()]).trees
-    firsts = [text.split("\n")[0] for text in trace_texts([made], "revisions")]
-    assert sorted(firsts) == ["=3", "=4", "=5"]
-    built = opened("revisions", attempts=1, chains=5, max_traces=2)([attempts_tree()])
+def test_attempts_of_a_chain_begin_differently_and_not_as_a_right_solution_does() -> None:
+    tree = searched(
+        Step(text="a\n"),
+        Step(parent=1, text="=2", correct=True),
+        Step(parent=1, text="=3", correct=False),
+        Step(text="b\n"),
+        Step(parent=4, text="=4", correct=False),
+        Step(parent=4, text="=5", correct=False),
+        Step(text="=6", correct=False),
+    )
+    (made,) = opened("revisions", again="Again.")([tree]).trees
+    longest = max(trace_texts([made], "revisions"), key=len).split("\n")
+    assert sorted(line for line in longest if line in ("a", "b", "=6")) == ["=6", "a", "b"]
+    (made,) = opened("revisions", again="Again.", differ="text")([tree]).trees
+    assert max(trace_texts([made], "revisions"), key=len).count("Again.") == 4
+
+
+def test_a_cap_of_traces_takes_the_shortest() -> None:
+    built = opened("revisions", max_traces=2)([attempts_tree()])
     assert built.counts == {"dropped.cap": 2, "kept.revisions": 1, "kept.sft": 1}
-    trained = opened("revisions", train_wrong=True)([attempts_tree()]).trees[0]
-    everything = [n for t in trained.traces for n in trained.tree.path(t.node)[1:] if n not in t.untrained]
-    assert sorted(everything) == list(range(1, len(trained.tree)))
+
+
+def test_of_a_wrong_attempt_nothing_its_last_step_or_all_is_learned() -> None:
+    tree = searched(
+        Step(text="=2", correct=True),
+        Step(text="a\n"),
+        Step(parent=2, text="=3", correct=False),
+        Step(text="a\r\n"),
+        Step(parent=4, text="=3", correct=False),
+    )
+    for train_wrong, wanted in (
+        ("none", ([], [])),
+        ("last", (["=3"], ["=3"])),
+        ("later", (["=3"], ["a", "=3"])),
+        ("all", (["a", "=3"], ["a", "=3"])),
+    ):
+        made = opened("revisions", again="Again.", train_wrong=train_wrong)([tree]).trees[0]
+        nodes = [n for t in made.traces for n in made.tree.path(t.node)[1:] if n not in t.untrained]
+        assert len(nodes) == len(set(nodes))
+        texts = [made.texts[n].strip() for n in nodes]
+        assert texts == ["=2", *wanted[0], "Again.", "=2", *wanted[1], "Again.", "=2"]
 
 
 def test_a_solution_that_started_again_is_taken_apart() -> None:
@@ -258,7 +290,8 @@ def test_without_wrong_attempts_and_words_a_right_solution_is_left_byte_for_byte
     for made in opened("revisions", again="@")([tree]).trees:
         for trace in traces_of(made, "revisions"):
             words = [node for node in made.tree.path(trace.node) if "@" in made.texts[node]]
-            text, _ = without(made, trace, {*trace.untrained, *words})
+            last = set(made.tree.path(trace.node)[: made.tree.path(trace.node).index(words[-1])])
+            text, _ = without(made, trace, {*last, *words})
             assert text in right
 
 
