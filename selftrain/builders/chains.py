@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from selftrain.builders.base import Builder, required_input
-from selftrain.data.record import Trace, TrainingTree
+from selftrain.data.record import Pair, Trace, TrainingTree
 from selftrain.data.searched import Searched
 from selftrain.packing.tree import Ids, TokenTree
 from tasks.errors import UsageError
@@ -80,6 +80,10 @@ class Composer:
             found.append(at)
         return found
 
+    def text(self, at: int) -> str:
+        """Text of a composed node."""
+        return self._nodes[at].text
+
     def say(self, at: int, words: str) -> int:
         """Put words below `at`, on their own; returns their node. `UsageError` if they have no tokens."""
         open_end = at != ROOT and not self._nodes[at].text.endswith(self._delimiter)
@@ -96,8 +100,10 @@ class Composer:
             self._nodes.append(node)
         return self._index[key]
 
-    def tree(self, traces: Sequence[Trace], *, builder: str) -> TrainingTree | None:
-        """The composed tree with `traces`; None without any."""
+    def tree(
+        self, traces: Sequence[Trace], *, builder: str, pairs: Sequence[Pair] = ()
+    ) -> TrainingTree | None:
+        """The composed tree with `traces` and `pairs`; None without any trace."""
         if not traces:
             return None
         return TrainingTree(
@@ -109,6 +115,7 @@ class Composer:
             ),
             texts=tuple(node.text for node in self._nodes),
             traces=tuple(traces),
+            pairs=tuple(pairs),
             meta={"builders": [builder]},
         )
 

@@ -15,6 +15,10 @@ by all traces that share them, they would be what a model writes always. A wrong
 to end in what is true where it is not what was asked for: a model that has seen right ends alone claims them
 falsely, and then sees nothing to mend.
 
+With `pairs` the first step of a right solution behind wrong attempts is preferred to the first step of each
+of them, written again (kind `repeat`): imitation says what to write, not that what stands there is not to be
+copied.
+
 A solution that has the words in it is several attempts already: its last one counts as the solution, those
 before it are wrong ones (but where they read as a right solution does). So the trees of a model that was
 trained on this are material like any others.
@@ -36,7 +40,7 @@ from typing import ClassVar, Literal
 from selftrain.builders.base import Tally, require, require_cap
 from selftrain.builders.chains import Composer, ComposingBuilder
 from selftrain.builders.solutions import graded, solutions
-from selftrain.data.record import Trace, TrainingTree
+from selftrain.data.record import Pair, Trace, TrainingTree
 from selftrain.data.searched import Searched
 from treesearch.seeds import derive
 
@@ -55,6 +59,7 @@ class Revisions(ComposingBuilder):
     again: str = "{question}"
     differ: Literal["text", "first-step"] = "first-step"
     train_wrong: Literal["none", "last", "later", "all"] = "later"
+    pairs: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -82,24 +87,32 @@ class Revisions(ComposingBuilder):
         if not wrong:
             tally.drop("no_wrong")
         composer = self.composer(searched)
-        traces = list(self._chain(composer, words, wrong[: self.attempts], cycle(right)))
-        kept = traces[: self.max_traces]
-        tally.drop("cap", len(traces) - len(kept))
-        return composer.tree(kept, builder=self.name)
+        chain = wrong[: self.attempts]
+        learned = list(self._chain(composer, words, chain, cycle(right)))
+        kept = learned[: self.max_traces]
+        tally.drop("cap", len(learned) - len(kept))
+        repeats = [
+            Pair(above=above, chosen=first, rejected=composer.step(above, attempt[0]), kind="repeat")
+            for number, (_, above, first) in enumerate(kept)
+            for attempt in chain[:number]
+            if self.pairs and searched.texts[attempt[0]] != composer.text(first)
+        ]
+        return composer.tree([trace for trace, *_ in kept], builder=self.name, pairs=repeats)
 
     def _chain(
         self, composer: Composer, words: str, chain: Sequence[Attempt], turns: Iterator[Attempt]
-    ) -> Iterator[Trace]:
-        """A right solution from the prompt and after each attempt of the chain."""
+    ) -> Iterator[tuple[Trace, int, int]]:
+        """A right solution from the prompt and after each attempt; where it parts, and its first step."""
         at, before = 0, list[int]()
         for number in range(len(chain) + 1):
             walked = list[int]()
             if number:
                 walked = composer.steps(at, chain[number - 1])
                 at = composer.say(walked[-1], words)
-            end = composer.steps(at, next(turns), last=True)[-1]
+            solution = composer.steps(at, next(turns), last=True)
             skipped = (*before, *walked[: self._unlearned(number, len(walked))])
-            yield Trace(node=end, right=True, untrained=skipped, kind=self.name if number else "sft")
+            kind = self.name if number else "sft"
+            yield Trace(node=solution[-1], right=True, untrained=skipped, kind=kind), at, solution[0]
             before += (*walked, at) if number else ()
 
     def _unlearned(self, number: int, steps: int) -> int:

@@ -262,6 +262,17 @@ def test_of_a_wrong_attempt_nothing_its_last_step_or_all_is_learned() -> None:
         assert texts == ["=2", *wanted[0], "Again.", "=2", *wanted[1], "Again.", "=2"]
 
 
+def test_a_right_first_step_is_preferred_to_those_that_were_tried() -> None:
+    (made,) = opened("revisions", again="Again.", pairs=True)([attempts_tree()]).trees
+    assert not opened("revisions", again="Again.")([attempts_tree()]).trees[0].pairs
+    tried = max(trace_texts([made], "revisions"), key=len).split("\nAgain.\n")[:-1]
+    found = [(chain_text(made, pair.above).count("Again."), made.texts[pair.rejected]) for pair in made.pairs]
+    assert found == [(k, text) for k in (1, 2, 3) for text in tried[:k]]
+    assert all(made.texts[pair.chosen] in ("=2", "2") for pair in made.pairs)
+    ends = {trace.node for trace in made.traces}
+    assert all(pair.chosen in ends for pair in made.pairs), "solutions of one step"
+
+
 def test_a_solution_that_started_again_is_taken_apart() -> None:
     tree = searched(
         Step(text="=3\n", rolls=(1, 1)),
