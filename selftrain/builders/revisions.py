@@ -3,10 +3,11 @@
 Contract: of each problem with a right solution a chain is made: wrong solutions one after the other, at most
 `attempts`, each followed by the words of `again`, in which ``{question}`` stands for the problem's question.
 A right solution is a trace from the prompt (kind `sft`) and after each `again` (kind `revisions`), so that a
-text with k wrong attempts is learned for every k up to the chain's length. Which wrong and right solutions
-they are is drawn by `seed` and the problem's id, right ones in turn before one is used again. With `differ`
-first-step no two attempts of a chain begin with the same step, and none with one that begins a right solution
-too: else a model learns that it may repeat itself, which is what it does most easily.
+text with k wrong attempts is learned for every k up to the chain's length. The wrong ones are the best by
+`value`, best first: with log-probs the model's own favourites, so that what it would write next without
+looking stands there already. The right ones are drawn by `seed` and the problem's id, in turn before one is
+used again. With `differ` first-step no two attempts of a chain begin with the same step, and none with one
+that begins a right solution too: else a model learns that it may repeat itself.
 
 A trace learns what it adds to the one before: its words, its right solution, and of the wrong attempt what
 `train_wrong` says: nothing, its last step, the same and all of those behind the first attempt (`later`), or
@@ -26,7 +27,8 @@ trained on this are material like any others.
 Source: revision models (Snell et al., arXiv 2408.03314, section 6 and appendix H): up to four wrong answers
 in context, then a right one, no loss on the wrong ones (`train_wrong` none); RISE (arXiv 2407.18219).
 Deviations: wrong attempts are drawn, where Snell et al. take the last one nearest to the right answer by edit
-distance; a right one is learned after every prefix of the chain; `differ` and `train_wrong` are our own.
+distance; a right one is learned after every prefix of the chain; `differ`, `train_wrong` and `pairs`
+are our own.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from typing import ClassVar, Literal
 from selftrain.builders.base import Tally, require, require_cap
 from selftrain.builders.chains import Composer, ComposingBuilder
 from selftrain.builders.solutions import graded, solutions
+from selftrain.builders.values import Rule
 from selftrain.data.record import Pair, Trace, TrainingTree
 from selftrain.data.searched import Searched
 from treesearch.seeds import derive
@@ -56,6 +59,7 @@ class Revisions(ComposingBuilder):
 
     attempts: int = 4
     max_traces: int | None = None
+    value: Rule = "logprob"
     again: str = "{question}"
     differ: Literal["text", "first-step"] = "first-step"
     train_wrong: Literal["none", "last", "later", "all"] = "later"
@@ -77,12 +81,12 @@ class Revisions(ComposingBuilder):
         if not right:
             tally.drop("no_right")
             return None
-        rng = random.Random(derive(self.seed, searched.problem.id))
-        rng.shuffle(right)
-        rng.shuffle(wrong)
+        random.Random(derive(self.seed, searched.problem.id)).shuffle(right)
         if self.differ == "first-step":
             known = {searched.texts[one[0]] for one in right}
-            firsts = {searched.texts[one[0]]: one for one in wrong}
+            firsts: dict[str, Attempt] = {}
+            for one in wrong:
+                firsts.setdefault(searched.texts[one[0]], one)
             wrong = [one for text, one in firsts.items() if text not in known]
         if not wrong:
             tally.drop("no_wrong")
@@ -126,7 +130,7 @@ class Revisions(ComposingBuilder):
         """Right and wrong attempts of all solutions, each text once."""
         right: dict[str, Attempt] = {}
         wrong: dict[str, Attempt] = {}
-        for one in solutions(searched, "worth"):
+        for one in solutions(searched, self.value):
             *before, last = self._split(searched, one.path, words)
             for attempt in before:
                 wrong.setdefault(_text(searched, attempt), attempt)
