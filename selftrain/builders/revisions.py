@@ -26,8 +26,8 @@ trained on this are material like any others.
 
 Source: revision models (Snell et al., arXiv 2408.03314, section 6 and appendix H): up to four wrong answers
 in context, then a right one, no loss on the wrong ones (`train_wrong` none); RISE (arXiv 2407.18219).
-Deviations: wrong attempts are drawn, where Snell et al. take the last one nearest to the right answer by edit
-distance; a right one is learned after every prefix of the chain; `differ`, `train_wrong` and `pairs`
+Deviations: wrong attempts are the likeliest, where Snell et al. take the last one nearest to the right answer
+by edit distance; a right one is learned after every prefix of the chain; `differ`, `train_wrong` and `pairs`
 are our own.
 """
 
