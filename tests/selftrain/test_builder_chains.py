@@ -301,8 +301,8 @@ def test_without_wrong_attempts_and_words_a_right_solution_is_left_byte_for_byte
     for made in opened("revisions", again="@")([tree]).trees:
         for trace in traces_of(made, "revisions"):
             words = [node for node in made.tree.path(trace.node) if "@" in made.texts[node]]
-            last = set(made.tree.path(trace.node)[: made.tree.path(trace.node).index(words[-1])])
-            text, _ = without(made, trace, {*last, *words})
+            path = made.tree.path(trace.node)
+            text, _ = without(made, trace, set(path[: path.index(words[-1]) + 1]))
             assert text in right
 
 

@@ -162,7 +162,9 @@ def test_of_several_attempts_the_last_that_ends_is_the_answer(
     words = "That does not work. Back to step 1."
     again = [*failed, words, *lines]
     assert compose("\n".join(again)) == compose("\n".join(lines))
-    assert evaluate(compose("\n".join(again)) or "").value == reached  # type: ignore[union-attr]
+    found = evaluate(compose("\n".join(again)) or "")
+    assert found is not None
+    assert found.value == reached
     # cut while it tries: what ended before counts, the beginning of another attempt does not
     assert compose("\n".join([*lines, words, *failed[:-1]])) == compose("\n".join(lines))
     # back to the middle of an attempt, not to its beginning
