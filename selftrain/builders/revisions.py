@@ -11,10 +11,14 @@ that begins a right solution too: else a model learns that it may repeat itself.
 
 A trace learns what it adds to the one before: its words, its right solution, and of the wrong attempt what
 `train_wrong` says: nothing, its last step, the same and all of those behind the first attempt (`later`), or
-all of it. So words that start again are learned as often as ends of right solutions (one less often): learned
-by all traces that share them, they would be what a model writes always. A wrong attempt's last step teaches
-to end in what is true where it is not what was asked for: a model that has seen right ends alone claims them
-falsely, and then sees nothing to mend.
+all of it; but never a last step that claims falsely, which has the same text behind its last equals sign as a
+right solution of the problem. So words that start again are learned as often as ends of right solutions (one
+less often): learned by all traces that share them, they would be what a model writes always. A wrong end
+teaches to end in what is true where it is not what was asked for: a model that has seen right ends
+alone claims them falsely, and then sees nothing to mend.
+
+With `chains` above 1 a problem has that many: the first as above, the others with wrong attempts and right
+solutions in an order of their own, as long as they differ.
 
 With `pairs` the first step of a right solution behind wrong attempts is preferred to the first step of each
 of them, written again (kind `repeat`): imitation says what to write, not that what stands there is not to be
@@ -34,7 +38,7 @@ are our own.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import ClassVar, Literal
@@ -51,6 +55,16 @@ Attempt = tuple[int, ...]
 """Nodes of one attempt, in order."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Link:
+    """A right solution whose first step `first` is written at `above`, behind the attempts `tried`."""
+
+    trace: Trace
+    above: int
+    first: int
+    tried: Sequence[Attempt]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Revisions(ComposingBuilder):
     """Wrong attempts, each followed by words that start again, then a right one (arXiv 2408.03314)."""
@@ -58,6 +72,7 @@ class Revisions(ComposingBuilder):
     name: ClassVar[str] = "revisions"
 
     attempts: int = 4
+    chains: int = 1
     max_traces: int | None = None
     value: Rule = "logprob"
     again: str = "{question}"
@@ -70,6 +85,7 @@ class Revisions(ComposingBuilder):
         super().__post_init__()
         require_cap("max_traces", self.max_traces)
         require("attempts", self.attempts, self.attempts >= 1, "at least 1")
+        require("chains", self.chains, self.chains >= 1, "at least 1")
         require("again", self.again, bool(self.again.strip()), "some words")
 
     def build(self, searched: Searched, tally: Tally) -> TrainingTree | None:
@@ -81,7 +97,8 @@ class Revisions(ComposingBuilder):
         if not right:
             tally.drop("no_right")
             return None
-        random.Random(derive(self.seed, searched.problem.id)).shuffle(right)
+        order = random.Random(derive(self.seed, searched.problem.id))
+        order.shuffle(right)
         if self.differ == "first-step":
             known = {searched.texts[one[0]] for one in right}
             firsts: dict[str, Attempt] = {}
@@ -90,33 +107,49 @@ class Revisions(ComposingBuilder):
             wrong = [one for text, one in firsts.items() if text not in known]
         if not wrong:
             tally.drop("no_wrong")
+        chains = dict.fromkeys([tuple(wrong[: self.attempts])])
+        for _ in range(1, self.chains):
+            chains[tuple(order.sample(wrong, min(self.attempts, len(wrong))))] = None
         composer = self.composer(searched)
-        chain = wrong[: self.attempts]
-        learned = list(self._chain(composer, words, chain, cycle(right)))
+        turns = cycle(right)
+        claims = {_claim(searched, one) for one in right}
+        false = {one for one in wrong if _claim(searched, one) in claims}
+        learned = [link for chain in chains for link in self._chain(composer, words, chain, turns, false)]
         kept = learned[: self.max_traces]
         tally.drop("cap", len(learned) - len(kept))
         repeats = [
-            Pair(above=above, chosen=first, rejected=composer.step(above, attempt[0]), kind="repeat")
-            for number, (_, above, first) in enumerate(kept)
-            for attempt in chain[:number]
-            if self.pairs and searched.texts[attempt[0]] != composer.text(first)
+            Pair(above=link.above, chosen=link.first, rejected=again, kind="repeat")
+            for link in kept
+            for again in (composer.step(link.above, attempt[0]) for attempt in link.tried if self.pairs)
+            if composer.text(again) != composer.text(link.first)
         ]
-        return composer.tree([trace for trace, *_ in kept], builder=self.name, pairs=repeats)
+        return composer.tree([link.trace for link in kept], builder=self.name, pairs=repeats)
 
     def _chain(
-        self, composer: Composer, words: str, chain: Sequence[Attempt], turns: Iterator[Attempt]
-    ) -> Iterator[tuple[Trace, int, int]]:
-        """A right solution from the prompt and after each attempt; where it parts, and its first step."""
+        self,
+        composer: Composer,
+        words: str,
+        chain: Sequence[Attempt],
+        turns: Iterator[Attempt],
+        false: Container[Attempt],
+    ) -> Iterator[_Link]:
+        """A right solution from the prompt and after each attempt; those in `false` claim falsely."""
         at, before = 0, list[int]()
         for number in range(len(chain) + 1):
-            walked = list[int]()
+            walked, skipped = list[int](), list(before)
             if number:
                 walked = composer.steps(at, chain[number - 1])
                 at = composer.say(walked[-1], words)
+                skipped += walked[: self._unlearned(number, len(walked))]
+                skipped += walked[-1:] if chain[number - 1] in false else ()
             solution = composer.steps(at, next(turns), last=True)
-            skipped = (*before, *walked[: self._unlearned(number, len(walked))])
-            kind = self.name if number else "sft"
-            yield Trace(node=solution[-1], right=True, untrained=skipped, kind=kind), at, solution[0]
+            trace = Trace(
+                node=solution[-1],
+                right=True,
+                untrained=tuple(dict.fromkeys(skipped)),
+                kind=self.name if number else "sft",
+            )
+            yield _Link(trace=trace, above=at, first=solution[0], tried=chain[:number])
             before += (*walked, at) if number else ()
 
     def _unlearned(self, number: int, steps: int) -> int:
@@ -154,6 +187,11 @@ class Revisions(ComposingBuilder):
             else:
                 at += 1
         return [*found, path[start:]]
+
+
+def _claim(searched: Searched, attempt: Attempt) -> str:
+    """What an attempt ends in: the text behind its last equals sign."""
+    return _text(searched, attempt).rpartition("=")[2].strip()
 
 
 def _text(searched: Searched, attempt: Attempt) -> str:

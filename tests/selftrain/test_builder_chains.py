@@ -262,6 +262,36 @@ def test_of_a_wrong_attempt_nothing_its_last_step_or_all_is_learned() -> None:
         assert texts == ["=2", *wanted[0], "Again.", "=2", *wanted[1], "Again.", "=2"]
 
 
+def test_a_false_claim_is_read_and_never_learned() -> None:
+    tree = searched(
+        Step(text="1+1=2 (left: 2)", correct=True),
+        Step(text="a\n"),
+        Step(parent=2, text="3-2=2 (left: 2)", correct=False),
+        Step(text="b\n"),
+        Step(parent=4, text="3-2=1 (left: 1)", correct=False),
+    )
+    made = opened("revisions", again="Again.", train_wrong="all")([tree]).trees[0]
+    learned = {
+        made.texts[node].strip()
+        for trace in made.traces
+        for node in made.tree.path(trace.node)[1:]
+        if node not in trace.untrained
+    }
+    assert learned == {"1+1=2 (left: 2)", "a", "b", "3-2=1 (left: 1)", "Again."}
+    assert any("3-2=2" in text for text in trace_texts([made], "revisions")), "what follows it is learned"
+
+
+def test_further_chains_have_other_orders_and_other_right_solutions() -> None:
+    (one,) = opened("revisions", again="Again.", attempts=2)([attempts_tree()]).trees
+    (made,) = opened("revisions", again="Again.", attempts=2, chains=5)([attempts_tree()]).trees
+    first, found = trace_texts([one], "revisions"), trace_texts([made], "revisions")
+    assert found[: len(first)] == first
+    longest = [tuple(text.split("\nAgain.\n")[:-1]) for text in found if text.count("Again.") == 2]
+    assert 1 < len(longest) == len(set(longest)), "chains differ"
+    assert all(len(set(chain)) == 2 for chain in longest), "no attempt twice"
+    assert set(trace_texts([made], "sft")) == {"=2", "2"}
+
+
 def test_a_right_first_step_is_preferred_to_those_that_were_tried() -> None:
     (made,) = opened("revisions", again="Again.", pairs=True)([attempts_tree()]).trees
     assert not opened("revisions", again="Again.")([attempts_tree()]).trees[0].pairs

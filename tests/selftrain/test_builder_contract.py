@@ -250,6 +250,7 @@ def test_settings_may_be_text_as_a_configuration_gives_them() -> None:
         ("advantages", {"min_spread": -1}, "min_spread must be at least 0"),
         ("journey", {"branch_steps": 0}, "branch_steps must be at least 1"),
         ("revisions", {"attempts": 0}, "attempts must be at least 1"),
+        ("revisions", {"chains": 0}, "chains must be at least 1"),
         ("revisions", {"again": " "}, "again must be some words"),
         ("self-correction", {"delimiter": "lime"}, "unknown delimiter 'lime'; did you mean 'line'"),
     ],
