@@ -6,7 +6,8 @@ A cell is an arm with a seed: a run of the loop (TASK.yaml, arms/ARM.yaml) in WO
 the policy that it ends with on problems that no gate has seen: greedy on 500, and 64 samples on the first 100
 of them. The cell `base` is the embedded policy as it is. Finished cells are kept in cells-TASK.jsonl beside
 this script and are not made again, those under way go on where they were; cells of another configuration are
-refused. result-TASK.json is brought up to date at the end; plot.py draws it.
+refused. Processes with different arms or seeds may run side by side. result-TASK.json is brought up to date
+at the end; plot.py draws it.
 
 `--trial` makes every cell small, in a folder of its own, and stores nothing.
 """
@@ -145,6 +146,8 @@ def main() -> None:
         if f"{arm}-s{seed}" in cells:
             continue
         cell = make(args.task, arm, seed, work, small=args.trial)
+        if not args.trial:
+            cells = stored(args.task, seeds)  # with what other processes finished meanwhile
         cells[cell["cell"]] = cell
         print(cell["cell"], f"{sum(cell['greedy'])} of {len(cell['greedy'])} by greedy", flush=True)
         if not args.trial:
