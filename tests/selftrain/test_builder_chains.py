@@ -289,7 +289,27 @@ def test_further_chains_have_other_orders_and_other_right_solutions() -> None:
     longest = [tuple(text.split("\nAgain.\n")[:-1]) for text in found if text.count("Again.") == 2]
     assert 1 < len(longest) == len(set(longest)), "chains differ"
     assert all(len(set(chain)) == 2 for chain in longest), "no attempt twice"
-    assert set(trace_texts([made], "sft")) == {"=2", "2"}
+    assert {text.rsplit("\n", 1)[-1] for text in found} == {"=2", "2"}
+    assert set(trace_texts([made], "sft")) == {"=2"}, "from the prompt the best by value"
+
+
+def test_in_the_order_of_texts_a_right_solution_follows_what_comes_before_it() -> None:
+    tree = searched(
+        Step(text="c=1", correct=False),
+        Step(text="a=1", correct=False),
+        Step(text="e=1", correct=False),
+        Step(text="f=2", correct=True),
+        Step(text="b=2", correct=True),
+        Step(text="d=2", correct=True),
+    )
+    (made,) = opened("revisions", again="Again.", order="text", chains=30)([tree]).trees
+    chains = {tuple(text.split("\nAgain.\n")) for text in trace_texts([made], "revisions")}
+    assert {first for first, *_ in chains} == {"a=1", "c=1", "e=1"}
+    for first, *rest in chains:
+        assert rest == sorted(rest), "what follows the first attempt is in order"
+        assert {text for text in ("a=1", "c=1", "e=1") if text < rest[-1]} <= {first, *rest}
+    learned = [node for t in made.traces for node in made.tree.path(t.node)[1:] if node not in t.untrained]
+    assert all(text in {made.texts[node] for node in learned} for text in ("b=2", "d=2", "f=2"))
 
 
 def test_a_right_first_step_is_preferred_to_those_that_were_tried() -> None:
