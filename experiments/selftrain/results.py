@@ -1,7 +1,9 @@
 """What the cells say: accuracy of each arm with its interval, paired comparisons, pass@k, tokens.
 
 Problems are the units; the seeds of an arm are averaged within a problem. The base is one cell, compared with
-every seed. p values are of the exact sign-flip test, adjusted over an arm's comparisons by Holm's method.
+every seed. p values are of the exact sign-flip test, adjusted over an arm's comparisons by Holm's method. An
+arm is compared twice: with the policy that the gate leaves, and with the one trained last, whatever the gate
+said of it, since published loops have no gate.
 """
 
 from __future__ import annotations
@@ -26,12 +28,23 @@ def summarise(cells: Sequence[Mapping[str, Any]], *, samples: int) -> dict[str, 
     for cell in sorted(cells, key=lambda one: (one["arm"], one["seed"])):
         arms.setdefault(cell["arm"], []).append(cell)
     shown = {name: _arm(group, samples) for name, group in arms.items()}
+    return {
+        "arms": shown,
+        f"{MAIN} less": _against_all(arms, "greedy"),
+        f"{MAIN} less the last of": _against_all(arms, "last"),
+    }
+
+
+def _against_all(arms: Mapping[str, list[Mapping[str, Any]]], measured: str) -> dict[str, Any]:
+    """The main arm less what was `measured` of each other that has it."""
     compared = {
-        name: _compared(arms[MAIN], group) for name, group in arms.items() if name != MAIN and MAIN in arms
+        name: _compared(arms[MAIN], group, measured)
+        for name, group in arms.items()
+        if name != MAIN and MAIN in arms and all(measured in cell for cell in group)
     }
     for name, p in zip(compared, holm([each["p"] for each in compared.values()]), strict=True):
         compared[name]["p_adjusted"] = p
-    return {"arms": shown, f"{MAIN} less": compared}
+    return compared
 
 
 def _arm(group: Sequence[Mapping[str, Any]], samples: int) -> dict[str, Any]:
@@ -43,6 +56,7 @@ def _arm(group: Sequence[Mapping[str, Any]], samples: int) -> dict[str, Any]:
         "accuracy": sum(means) / len(means),
         "interval": mean_interval(means, per_problem=len(group)),
         "tokens_an_answer": round(sum(cell["greedy_tokens"] for cell in group) / len(group) / len(means), 1),
+        "last_accuracy": [sum(cell["last"]) / len(cell["last"]) for cell in group if "last" in cell],
         "by_seed": [sum(cell["greedy"]) / len(cell["greedy"]) for cell in group],
         "pass@": {
             str(k): sum(pass_at(k, count, samples) for count in counts) / len(counts) for k in (1, 8, samples)
@@ -74,10 +88,12 @@ def _speeds(group: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _compared(ours: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _compared(
+    ours: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], measured: str
+) -> dict[str, Any]:
     """Paired over problems and the seeds that both have; one cell stands beside every seed."""
     pairs = [
-        (one["greedy"], other["greedy"])
+        (one["greedy"], other[measured])
         for one in ours
         for other in others
         if other["seed"] == one["seed"] or len(others) == 1

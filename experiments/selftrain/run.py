@@ -4,10 +4,11 @@
 
 A cell is an arm with a seed: a run of the loop (TASK.yaml, arms/ARM.yaml) in WORK/TASK/ARM-sSEED, and then
 the policy that it ends with on problems that no gate has seen: greedy on 500, and 64 samples on the first 100
-of them. The cell `base` is the embedded policy as it is. Finished cells are kept in cells-TASK.jsonl beside
-this script and are not made again, those under way go on where they were; cells of another configuration are
-refused. Processes with different arms or seeds may run side by side. result-TASK.json is brought up to date
-at the end; plot.py draws it.
+of them; and greedy of the policy trained last, which is another one where the gate did not promote it. The
+cell `base` is the embedded policy as it is. Finished cells are kept in cells-TASK.jsonl beside this script
+and are not made again, those under way go on where they were; cells of another configuration are refused.
+Processes with different arms or seeds may run side by side. result-TASK.json is brought up to date at the
+end; plot.py draws it.
 
 `--trial` makes every cell small, in a folder of its own, and stores nothing.
 """
@@ -115,7 +116,12 @@ def make(task: str, arm: str, seed: int, work: Path, *, small: bool) -> dict[str
     require_clean(find_overlaps(thaw(frozen, task), {"final": final}))
     cell = {"cell": folder.name, "arm": arm, "seed": seed, "config": data_hash(config.to_json())}
     cell |= {"iterations": history(folder / "run", found)}
-    return cell | measurement(found.policy, task, folder, counts)
+    last = stage_folder(folder / "run", found.iterations[-1].iteration, "train") / "policy" / "model"
+    ungated, _ = asyncio.run(
+        measured(str(last), final_problems(task, work, counts[0]), folder / "last", samples=1)
+    )
+    cell |= measurement(found.policy, task, folder, counts)
+    return cell | {"last": list(ungated.right.values())}
 
 
 def stored(task: str, seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
