@@ -99,7 +99,7 @@ class Revisions(ComposingBuilder):
         if not graded(searched, tally):
             return None
         words = Again(self.again, searched.problem.question)
-        right, wrong = self._attempts(searched, words)
+        right, wrong, false = self._attempts(searched, words)
         if not right:
             tally.drop("no_right")
             return None
@@ -117,8 +117,6 @@ class Revisions(ComposingBuilder):
         drawn = [order.sample(wrong, min(self.attempts, len(wrong))) for _ in range(1, self.chains)]
         chains = dict.fromkeys(self._ordered(searched, one) for one in [wrong[: self.attempts], *drawn])
         composer = self.composer(searched)
-        claims = {_claim(searched, one) for one in right}
-        false = {one for one in wrong if _claim(searched, one) in claims}
         turns = cycle(right)
         learned: list[_Link] = []
         for chain in chains:
@@ -189,8 +187,10 @@ class Revisions(ComposingBuilder):
         whole = self.train_wrong == "all" or (self.train_wrong == "later" and number > 1)
         return 0 if whole else steps - 1
 
-    def _attempts(self, searched: Searched, words: Again) -> tuple[list[Attempt], list[Attempt]]:
-        """Right and wrong attempts of all solutions, each text once."""
+    def _attempts(
+        self, searched: Searched, words: Again
+    ) -> tuple[list[Attempt], list[Attempt], set[Attempt]]:
+        """Right and wrong attempts of all solutions, each text once; and wrong ones that claim falsely."""
         found = [
             (one.right, [one.path[each.start : each.stop] for each in words.split(one.steps)])
             for one in solutions(searched, self.value)
@@ -201,12 +201,14 @@ class Revisions(ComposingBuilder):
                 right.setdefault(_text(searched, attempts[-1]), attempts[-1])
         claims = {_claim(searched, one) for one in right.values()}
         wrong: dict[str, Attempt] = {}
+        false: set[Attempt] = set()
         for known, (*before, last) in found:
             for attempt in [one for one in before if _claim(searched, one) not in claims]:
                 wrong.setdefault(_text(searched, attempt), attempt)
             if known is False:
                 wrong.setdefault(_text(searched, last), last)
-        return list(right.values()), [each for text, each in wrong.items() if text]
+                false |= {last} if _claim(searched, last) in claims else set()
+        return list(right.values()), [each for text, each in wrong.items() if text], false
 
 
 def _claim(searched: Searched, attempt: Attempt) -> str:

@@ -194,6 +194,11 @@ def test_a_problem_without_wrong_branches_gives_a_shortcut_alone() -> None:
     assert built.counts == {"dropped.no_wrong": 1, "kept.shortcut": 1}
 
 
+def learned_nodes(made: TrainingTree) -> list[int]:
+    """Steps that the traces of a tree learn, as often as they do."""
+    return [node for t in made.traces for node in made.tree.path(t.node)[1:] if node not in t.untrained]
+
+
 def attempts_tree() -> Searched:
     """Two right solutions and three wrong ones, all of one step."""
     return searched(
@@ -215,7 +220,7 @@ def test_a_right_solution_is_learned_after_every_number_of_wrong_attempts() -> N
         learned = [made.texts[node] for node in made.tree.path(trace.node)[1:] if node not in trace.untrained]
         assert learned[0] == "\nAgain.\n"
         assert learned[1] in ("=2", "2")
-    learned = [node for t in made.traces for node in made.tree.path(t.node)[1:] if node not in t.untrained]
+    learned = learned_nodes(made)
     assert len(learned) == len(set(learned)), "what traces share is learned once"
 
 
@@ -256,7 +261,7 @@ def test_of_a_wrong_attempt_nothing_its_last_step_or_all_is_learned() -> None:
         ("all", (["a", "=3"], ["a", "=3"])),
     ):
         made = opened("revisions", again="Again.", train_wrong=train_wrong)([tree]).trees[0]
-        nodes = [n for t in made.traces for n in made.tree.path(t.node)[1:] if n not in t.untrained]
+        nodes = learned_nodes(made)
         assert len(nodes) == len(set(nodes))
         texts = [made.texts[n].strip() for n in nodes]
         assert texts == ["=2", *wanted[0], "Again.", "=2", *wanted[1], "Again.", "=2"]
@@ -271,12 +276,7 @@ def test_a_false_claim_is_read_and_never_learned() -> None:
         Step(parent=4, text="3-2=1 (left: 1)", correct=False),
     )
     made = opened("revisions", again="Again.", train_wrong="all")([tree]).trees[0]
-    learned = {
-        made.texts[node].strip()
-        for trace in made.traces
-        for node in made.tree.path(trace.node)[1:]
-        if node not in trace.untrained
-    }
+    learned = {made.texts[node].strip() for node in learned_nodes(made)}
     assert learned == {"1+1=2 (left: 2)", "a", "b", "3-2=1 (left: 1)", "Again."}
     assert any("3-2=2" in text for text in trace_texts([made], "revisions")), "what follows it is learned"
 
@@ -308,8 +308,7 @@ def test_in_the_order_of_texts_a_right_solution_follows_what_comes_before_it() -
     for first, *rest in chains:
         assert rest == sorted(rest), "what follows the first attempt is in order"
         assert {text for text in ("a=1", "c=1", "e=1") if text < rest[-1]} <= {first, *rest}
-    learned = [node for t in made.traces for node in made.tree.path(t.node)[1:] if node not in t.untrained]
-    assert all(text in {made.texts[node] for node in learned} for text in ("b=2", "d=2", "f=2"))
+    assert {"b=2", "d=2", "f=2"} <= {made.texts[node] for node in learned_nodes(made)}
 
 
 def test_a_right_first_step_is_preferred_to_those_that_were_tried() -> None:
