@@ -60,7 +60,8 @@ class Temporal(PairBuilder):
         merged = merge(trees)
         worst = min((_moved(merged, 0, current[-1]), _moved(merged, 1, before[-1])), key=_score)
         best = _moved(merged, 0, current[0])
-        after = self._ends(future) if future else []
+        ends = self._ends(future) if future else []
+        after = [one for one in ends if one.text != worst.text]  # values differ by tree: not over itself
         if after and _score(after[0]) > _score(best):
             best = _moved(merged, len(trees) - 1, after[0])
         if best.text == worst.text or not _score(best) > _score(worst):

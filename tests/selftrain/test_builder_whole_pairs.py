@@ -162,6 +162,12 @@ def test_the_future_gives_the_chosen_side_only_where_it_is_better() -> None:
         assert texts(opened("temporal", earlier=[past], later=later)([now])) == [(chosen, "old")]
 
 
+def test_a_future_that_writes_the_rejected_text_itself_leaves_the_present_chosen() -> None:
+    now, past = samples(("good", True, 0.4)), samples(("old", False, 0.1))
+    later = [samples(("old", True, 0.9))]
+    assert texts(opened("temporal", earlier=[past], later=later)([now])) == [("good", "old")]
+
+
 @FEW
 @given(now=trees(max_steps=8), past=trees(max_steps=8), later=trees(max_steps=8))
 def test_temporal_gaps_are_never_below_those_of_self_rewarding_and_phase_two_lowers_no_chosen(
