@@ -85,6 +85,11 @@ def essence(comparison: Comparison) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in clock} for row in comparison.rows]
 
 
+def trees(run_folder: Path) -> list[str]:
+    """The lines of its journal."""
+    return (run_folder / "journal/0000.jsonl").read_text().splitlines()
+
+
 def search(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     capsys.readouterr()
     code = main(list(words))
@@ -284,6 +289,37 @@ def test_one_that_was_cut_short_goes_on_to_the_same_rows(stop_after: int, opened
         assert [[r["id"], r["answer"], r["usage"]] for r in sorted(torn, key=lambda r: r["id"])] == [
             [r["id"], r["answer"], r["usage"]] for r in sorted(calm, key=lambda r: r["id"])
         ]
+
+
+def test_methods_that_only_answer_otherwise_are_searched_once_and_answer_as_if_searched(
+    opened: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranked = "best-of-n:answer=borda,name=ranked"  # asks for self-certainty, so its steps are others
+    asked = config("best-of-n:value=logprob,answer=vote,name=voted", ranked, seeds=1)
+    before = asyncio.run(forecast(asked, Path("shared")))
+    assert {(one.method, one.tokens) for one in before.cells if one.basis == "shared"} == {("voted", 0)}
+    shared = run(asked, Path("shared"))
+    with monkeypatch.context() as patch:
+        patch.setattr("treesearch.comparison.sharing.differs_in_answers_only", lambda *_: False)
+        alone = run(asked, Path("alone"))
+    clock = ("seconds", "run", "tokens_per_second", "trees_of")
+    for cell in cells(asked):
+        ours, theirs = (cell.folder(Path(name)) for name in ("shared", "alone"))
+        told = [
+            {k: v for k, v in cell.summary(Path(name)).items() if k not in clock}
+            for name in ("shared", "alone")
+        ]
+        assert told[0] == told[1]
+        assert sorted(trees(ours)) == sorted(trees(theirs))
+        searched = f"best-of-n-{cell.budget}-s0" if cell.method.name == "voted" else None
+        assert cell.summary(Path("shared")).get("trees_of") == searched
+        answers = [
+            {row["id"]: (row["answer"], row["verdict"]) for row in read_results(at)} for at in (ours, theirs)
+        ]
+        assert answers[0] == answers[1]
+    assert [row["accuracy"] for row in shared.rows] == [row["accuracy"] for row in alone.rows]
+    assert opened[0].usage.requests < opened[1].usage.requests
+    assert run(asked, Path("shared")).content == shared.content
 
 
 def test_a_comparison_grows_and_keeps_what_it_has(opened: list[Any]) -> None:

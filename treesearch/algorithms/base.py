@@ -6,6 +6,7 @@ Contract (`tests/treesearch/test_algorithm_contract.py` holds it for every algor
   the node, on nothing else. Called on a tree that is partly searched, it goes on from there.
 - It changes the tree only through `Tree.commit`, in practice through `treesearch.inorder.run_in_order`.
 - It counts nothing itself: the tree's meter holds the budget.
+- The answer rule (`answer`, `borda_power`) is for `final_answer` alone: the search does not read it.
 
 To write your own: subclass `Algorithm` as a frozen, keyword-only dataclass, give it a `name`, write
 `__call__`; register it under the entry point group `treesearch.algorithms` to name it on the command line.

@@ -24,6 +24,7 @@ from treesearch.budget import Cost, Meter
 from treesearch.comparison.cells import Cell, cells
 from treesearch.comparison.config import CompareConfig
 from treesearch.comparison.session import prepare_cells
+from treesearch.comparison.sharing import searched_by
 from treesearch.engines.base import Sample, SamplingParams
 from treesearch.engines.scripted import ScriptedEngine
 from treesearch.policies import card_folder, policy_config
@@ -38,7 +39,10 @@ _USUAL = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class CellForecast:
-    """A cell: problems to do, tokens at most, and what is expected. `basis` is `rule` or `measured`."""
+    """A cell: problems to do, tokens at most, and what is expected.
+
+    `basis` is `rule`, `measured`, or `shared` where the trees are another cell's and nothing is spent.
+    """
 
     method: str
     budget: int
@@ -107,9 +111,25 @@ async def forecast(
         tokens_per_second = _speed(every, folder)
     open_cells = [cell for cell in every if folder is None or not cell.done(folder)]
     found = [
-        await _cell(cell, plans[cell.name], folder, measured.get(cell.method.name, ())) for cell in open_cells
+        _shared(cell, plans[cell.name])
+        if searched_by(cell, every, plans, folder, planned=True)
+        else await _cell(cell, plans[cell.name], folder, measured.get(cell.method.name, ()))
+        for cell in open_cells
     ]
     return Forecast(cells=tuple(found), n_cells=len(every), tokens_per_second=tokens_per_second)
+
+
+def _shared(cell: Cell, plan: Plan) -> CellForecast:
+    return CellForecast(
+        method=cell.method.name,
+        budget=cell.budget,
+        seed=cell.seed,
+        problems=len(plan.problems),
+        most_tokens=0,
+        tokens=0,
+        calls=0,
+        basis="shared",
+    )
 
 
 async def _cell(cell: Cell, plan: Plan, folder: Path | None, measured: Sequence[_Measured]) -> CellForecast:

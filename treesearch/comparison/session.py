@@ -5,7 +5,8 @@
 The directory holds ``comparison.json`` (configuration and rows), ``table.md``, ``plot.png`` and the cells'
 run directories below ``runs/``. A cell that is done is not run again, one that was cut short goes on; where
 all are done, no engine is opened. `comparison.json` and `table.md` are brought up to date after every cell,
-the plot at the end. Cells run one after another, so that their seconds can be compared.
+the plot at the end. Cells run one after another, so that their seconds can be compared. A cell that would
+search the same trees as one that is done, and differs in the answer rule alone, answers from these.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from treesearch.comparison.cells import Cell, cells
 from treesearch.comparison.config import CompareConfig, read_config
 from treesearch.comparison.plot import draw, method_lines
 from treesearch.comparison.results import compare_rows
+from treesearch.comparison.sharing import searched_by
 from treesearch.comparison.table import markdown
 from treesearch.policy import Policy, PolicyConfig
+from treesearch.run.reanswer import answer_again
 from treesearch.run.runner import Progress
 from treesearch.run.session import Plan, open_plan, prepare, search_plan
 from treesearch.run.store import make_header, refuse_other
@@ -125,7 +128,10 @@ async def run_comparison(
                     continue
                 on_cell(cell, number, len(every))
                 plan = plans[cell.name]
-                await search_plan(plan, _fitted(policy, cell), cell.folder(folder), on_change)
+                if (searched := searched_by(cell, every, plans, folder)) is not None:
+                    await answer_again(searched.folder(folder), plan, cell.folder(folder))
+                else:
+                    await search_plan(plan, _fitted(policy, cell), cell.folder(folder), on_change)
                 _write(config, folder)
     return _finish(config, folder)
 
