@@ -237,6 +237,7 @@ def test_every_cell_is_an_ordinary_run_on_one_engine_and_spends_its_budget(
 
 def test_the_rows_are_what_the_results_of_the_runs_come_to() -> None:
     found = run(config("best-first", seeds=3), Path("c"))
+    base: list[dict[str, bool]] = []
     for row in found.rows:
         right = [
             {line["id"]: line["verdict"] == "correct" for line in read_results(Path("c") / name)}
