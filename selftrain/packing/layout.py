@@ -7,7 +7,8 @@ Contract: `rows` places the nodes that are wanted, and everything above them, so
 - within a row the nodes of a tree are in depth-first order, so that a subtree is one stretch of tokens. A
   token therefore sees another one if and only if it is not before it and still inside the other's subtree;
 - a tree longer than a row is cut at nodes, and each further piece repeats the ancestors of its first node,
-  not counted again. Pieces then fill the rows, the longest first, each into the first row with room.
+  not counted again. It is cut above a subtree that would fit into a piece of its own rather than inside it,
+  which repeats less. Pieces then fill the rows, the longest first, each into the first row with room.
 
 The same trees give the same rows. No tensors here. Sources: tree packing as in Tree Training (arXiv
 2511.00413); first-fit decreasing: Johnson (1973). Deviation: Tree Training restores gradients of split
@@ -83,18 +84,20 @@ def rows(
 
 
 def _pieces(tree: TokenTree, number: int, asked: set[int], row_tokens: int | None) -> list[_Piece]:
-    """The tree's nodes, cut where the next one does not fit."""
+    """The tree's nodes, cut where the next one does not fit, or its subtree only into a fresh piece."""
     kept = tree.with_ancestors(asked)
+    order = [node for node in tree.depth_first() if node in kept]
+    depths, below = tree.starts(), _subtree_tokens(tree, order)
     done: list[_Piece] = []
     piece, size = _Piece(), 0
-    for node in tree.depth_first():
-        if node not in kept:
-            continue
+    for node in order:
         length = len(tree.segments[node])
-        if row_tokens is not None and size + length > row_tokens:
+        if row_tokens is not None and (
+            size + length > row_tokens or depths[node] + below[node] <= row_tokens < size + below[node]
+        ):
             done.append(piece)
             piece = [(above, False) for above in tree.path(node)[:-1]]
-            size = sum(len(tree.segments[above]) for above, _ in piece)
+            size = depths[node]
             if size + length > row_tokens:
                 raise UsageError(
                     f"tree {number}: the path to node {node} is {size + length} tokens, a row holds "
@@ -103,6 +106,15 @@ def _pieces(tree: TokenTree, number: int, asked: set[int], row_tokens: int | Non
         piece.append((node, node in asked))
         size += length
     return [trimmed for one in (*done, piece) if (trimmed := _trim(one))]
+
+
+def _subtree_tokens(tree: TokenTree, order: Sequence[int]) -> dict[int, int]:
+    """Tokens of each node of `order` (depth-first) and of those of them below it."""
+    found = {node: len(tree.segments[node]) for node in order}
+    for node in reversed(order):
+        if node != ROOT:
+            found[tree.parents[node]] += found[node]
+    return found
 
 
 def _trim(piece: _Piece) -> _Piece:

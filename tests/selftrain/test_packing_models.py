@@ -33,7 +33,7 @@ def test_the_block_mask_is_the_dense_mask() -> None:
     torch.manual_seed(0)
     segments = [tuple(torch.randint(3, 50, (40,)).tolist()) for _ in range(9)]
     long = TokenTree(segments=tuple(segments), parents=(-1, 0, 0, 1, 1, 2, 2, 0, 7))
-    (batch,) = pack([TREE, long, TREE], row_tokens=220)
+    (batch,) = pack([TREE, long, TREE], row_tokens=300)
     dense, block = dense_mask(batch), block_mask(batch)
     rows, _, width, _ = dense.shape
     index = torch.arange(width)

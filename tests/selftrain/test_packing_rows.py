@@ -103,6 +103,17 @@ def test_short_trees_share_a_row_and_a_long_one_is_cut_with_its_ancestors_repeat
     assert [(p.node, p.counted) for p in second.places] == [(0, False), (1, False), (3, True)]
 
 
+def test_a_tree_is_cut_above_a_subtree_that_fits_into_a_row_of_its_own_rather_than_inside_it() -> None:
+    # three chains of 2 + 2 tokens below a prompt of 2: a cut inside the second would repeat its first node
+    chains = TokenTree(segments=((1, 1),) * 7, parents=(-1, 0, 1, 0, 3, 0, 5))
+    assert [row.tokens for row in rows([chains], row_tokens=9)] == [6, 6, 6]
+    assert [row.tokens for row in rows([chains], row_tokens=10)] == [10, 6]
+    # where it fits into no row, its own subtrees are looked at
+    assert [row.tokens for row in rows([chains], row_tokens=6)] == [6, 6, 6]
+    comb = TokenTree(segments=((1, 1),) * 5, parents=(-1, 0, 1, 1, 0))
+    assert [row.tokens for row in rows([comb], row_tokens=6)] == [6, 6, 4]
+
+
 def test_a_path_longer_than_a_row_is_an_error_that_names_it() -> None:
     tree = TokenTree(segments=((1, 2), (3, 4), (5,)), parents=(-1, 0, 1))
     with pytest.raises(UsageError, match="tree 0: the path to node 2 is 5 tokens, a row holds 4"):
