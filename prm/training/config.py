@@ -15,6 +15,8 @@ from typing import Literal
 
 from tasks.errors import UsageError
 
+PrecisionName = Literal["float32", "bfloat16", "auto"]
+
 HeadName = Literal[
     "value-bce",
     "value-mse",
@@ -102,8 +104,9 @@ class TrainConfig:
     """How the learning rate falls after that, to 0 at the end."""
     clip: float = 1.0
     """Largest norm of the gradient."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward and backward passes; weights and moments are float32 always."""
+    precision: PrecisionName = "float32"
+    """Of the passes; auto is bfloat16 where the device has arithmetic for it, else float32. Weights and
+    moments are float32 always."""
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass: less memory, about a third more time."""
     device: str = "auto"

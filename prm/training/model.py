@@ -3,7 +3,7 @@
 Contract: `outputs(batch, adapter)` gives a logit (or two) a read and member, or a log-prob sum a read. Scores
 are read from the last hidden state, behind the final norm, at the last token of the read's last segment;
 log-probs are those of the segments' tokens, each predicted by the token before it in its path. Weights are
-float32; with `precision="bfloat16"` the backbone's passes run under autocast, heads and log-softmax stay in
+float32; in bfloat16 (`precision`) the backbone's passes run under autocast, heads and log-softmax stay in
 float32.
 
 Members of one backbone start from different normal draws of their heads; head `two-token` starts from two
@@ -15,7 +15,7 @@ It does not compute losses, and does not write files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -26,6 +26,7 @@ from prm.training.batches import Batch
 from prm.training.config import TrainConfig
 from prm.training.heads import HEADS
 from prm.training.lora import add_adapters, use_adapter
+from prm.training.precision import autocast
 from tasks.errors import UsageError
 from treesearch.engines.hf_load import context_of
 from treesearch.seeds import derive
@@ -81,18 +82,13 @@ class TrainedModel:
             return logits
         return logits.reshape(len(last), self.config.members, self._head.outputs)
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
-
     def _hidden(self, batch: Batch, adapter: int) -> Tensor:
         """Last hidden states ``[B, T, hidden]``, behind the final norm."""
         if self.config.lora_rank:
             use_adapter(self.network, adapter)
         packed = batch.packed
         frozen = self.config.freeze == "backbone"
-        with torch.no_grad() if frozen else nullcontext(), self._autocast():
+        with torch.no_grad() if frozen else nullcontext(), autocast(self.config.precision, self.device):
             found = self.language_model.base_model(
                 input_ids=packed.ids,
                 attention_mask=packed.mask,
@@ -134,7 +130,7 @@ class TrainedModel:
         unembed: Any = self.language_model.get_output_embeddings()
 
         def chunk(states: Tensor, wanted: Tensor) -> Tensor:
-            with self._autocast():
+            with autocast(self.config.precision, self.device):
                 logits = unembed(states)
             return torch.log_softmax(logits.float(), dim=-1).gather(-1, wanted[:, None])[:, 0]
 

@@ -33,6 +33,7 @@ from prm.training.export import export
 from prm.training.heads import HEADS, head_of, pair_examples, step_examples
 from prm.training.layout import Example, Layout
 from prm.training.model import TrainedModel
+from prm.training.precision import resolve_precision
 from prm.training.processes import Processes, open_processes
 from prm.training.references import with_references
 from prm.training.rows import PairRow, StepRow
@@ -84,7 +85,9 @@ def train(
     _claim(out, run, processes)
     if (out / SUMMARY).exists():
         return Outcome(out=out, finished=True, summary=json.loads((out / SUMMARY).read_text()))
-    language_model, tokenizer = load(folder, device=str(processes.device), dtype=_load_dtype(chosen))
+    language_model, tokenizer = load(
+        folder, device=str(processes.device), dtype=_load_dtype(chosen, processes.device)
+    )
     model = TrainedModel(language_model, tokenizer, chosen, processes.device)
     split, dropped = _split(rows, model, tokenizer, out, processes)
     trainer = Trainer(model, split, out, processes)
@@ -203,10 +206,10 @@ def _fitting(examples: list[Example], config: TrainConfig, context: int) -> tupl
     return kept, dropped
 
 
-def _load_dtype(config: TrainConfig) -> str:
+def _load_dtype(config: TrainConfig, device: torch.device) -> str:
     """float32 for what is trained; a backbone that is frozen anyway is held in the type that it runs in."""
     frozen = config.lora_rank > 0 or config.freeze == "backbone"
-    return config.precision if frozen else "float32"
+    return resolve_precision(config.precision, device) if frozen else "float32"
 
 
 def _stored_dtype(folder: str) -> torch.dtype:

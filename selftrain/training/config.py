@@ -85,8 +85,9 @@ class TrainConfig:
     """Longest row; a longer tree is cut and its ancestors repeated. 0 never cuts."""
     pass_tokens: int = 16384
     """Padded tokens a forward pass; it changes memory and speed only."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward and backward passes; trained weights and moments are float32 always."""
+    precision: shared.PrecisionName = "float32"
+    """Of the passes; auto is bfloat16 where the device has arithmetic for it, else float32. Trained weights
+    and moments are float32 always."""
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass: less memory, about a third more time."""
     attention: Literal["auto", "sdpa", "eager", "flex_attention"] = "auto"

@@ -2,7 +2,7 @@
 
 Contract: `policy(batch)` gives log-probs by edge (`selftrain.packing.EdgeLogProbs`), with gradients, and
 `policy.reference(batch)` those of the model as training found it, for LoRA at any time by switching the
-adapter off, else only before the first step. Trained weights are float32; with `precision="bfloat16"` passes
+adapter off, else only before the first step. Trained weights are float32; in bfloat16 (`precision`) passes
 run under autocast and log-softmax stays in float32.
 
 It computes no losses and writes no files.
@@ -10,13 +10,14 @@ It computes no losses and writes no files.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from prm.training.lora import add_adapters
+from prm.training.precision import autocast
 from selftrain.packing import Batch, EdgeLogProbs, EdgeScorer, use_tree_attention
 from selftrain.training.config import TrainConfig, shared_settings
 from treesearch.engines.hf_load import context_of
@@ -56,7 +57,7 @@ class PackedPolicy:
 
     def __call__(self, batch: Batch) -> EdgeLogProbs:
         """Log-probs of the batch's edges; the batch is moved to the policy's device."""
-        with self._autocast():
+        with autocast(self.config.precision, self.device):
             return self.scorer(batch.to(self.device))
 
     def reference(self, batch: Batch) -> EdgeLogProbs:
@@ -65,11 +66,6 @@ class PackedPolicy:
         adapter_off = self.network.disable_adapter() if self.config.lora_rank else nullcontext()
         with torch.no_grad(), adapter_off:
             return self(batch)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
 def _recompute_activations(model: Any) -> None:

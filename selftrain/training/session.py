@@ -30,6 +30,7 @@ from typing import Any
 import torch
 import transformers
 
+from prm.training.precision import resolve_precision
 from prm.training.processes import Processes, open_processes
 from prm.training.session import RUN, SUMMARY, Outcome, read_run
 from prm.training.trainer import Progress
@@ -120,7 +121,7 @@ def _open(folder: str, config: TrainConfig, processes: Processes) -> tuple[Packe
     model, tokenizer = load(
         folder,
         device="cpu" if sharded else str(processes.device),
-        dtype=config.precision if config.lora_rank else "float32",
+        dtype=resolve_precision(config.precision, processes.device) if config.lora_rank else "float32",
     )
     policy = PackedPolicy(model, config, processes.device)
     if sharded:

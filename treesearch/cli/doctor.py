@@ -15,6 +15,7 @@ from typing import Any
 from tasks.errors import MissingPrerequisiteError
 from treesearch.cli import options
 from treesearch.cli.terminal import one_line, say, say_json
+from treesearch.hardware import cpu_has_bfloat16
 
 _OPTIONAL = {
     "torch": "running models in this process",
@@ -115,20 +116,12 @@ def _requirement(name: str) -> str:
 
 def _hardware() -> Check:
     """Processors, bfloat16 and CUDA. bfloat16 without hardware support works, and is slower."""
-    cpus, flags = os.cpu_count() or 1, _cpu_flags()
-    native = bool({"avx512_bf16", "amx_bf16", "bf16"} & flags)
+    cpus, native = os.cpu_count() or 1, cpu_has_bfloat16()
     cuda, detail, mend = _cuda()
     kind = "in hardware" if native else "emulated"
     found = f"{cpus} CPUs, bf16 {kind}; {detail}"
     facts = {"cpus": cpus, "cpu_bf16": native, "cuda": cuda}
     return Check(name="hardware", ok=not mend, found=found, mend=mend, needed=False, facts=facts)
-
-
-def _cpu_flags() -> set[str]:
-    """Features of the first processor that Linux lists; empty elsewhere."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-    return next((set(line.split()) for line in lines if line.startswith(("flags", "Features"))), set[str]())
 
 
 def _cuda() -> tuple[list[str], str, str]:
