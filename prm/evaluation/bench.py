@@ -52,11 +52,34 @@ class Bench:
 
     summary: str
     files: Literal["scores", "data and scores"] | None
-    run: Callable[[Sequence[Path], Path | None, StepScorer | None, BenchOptions, OnDone], Awaitable[Any]]
+    run: Callable[[Given], Awaitable[Any]]
 
 
 def _ignore(_: int) -> None:
     """The display of an evaluation that nobody watches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a bench is run on: data files, and a scorer or a file of published scores."""
+
+    data: Sequence[Path]
+    published: Path | None
+    scorer: StepScorer | None
+    options: BenchOptions
+    on_done: OnDone
+
+    @property
+    def scores(self) -> Path:
+        """The published scores; `UsageError` where neither these nor a scorer are given."""
+        if self.published is None:
+            raise UsageError("neither a model nor published scores were given; give one of them")
+        return self.published
+
+    @property
+    def limit(self) -> int | None:
+        """How many records of each data file are taken; None: all."""
+        return self.options.limit
 
 
 async def run_bench(
@@ -70,7 +93,10 @@ async def run_bench(
 ) -> dict[str, Any]:
     """The report of the bench `name`; see the module docstring for errors."""
     check_inputs(name, data, scores=scores, model=scorer is not None)
-    return await BENCHES[name].run(data, scores, scorer, options or BenchOptions(), on_done)
+    given = Given(
+        data=data, published=scores, scorer=scorer, options=options or BenchOptions(), on_done=on_done
+    )
+    return await BENCHES[name].run(given)
 
 
 def check_inputs(name: str, data: Sequence[Path], *, scores: Path | None, model: bool) -> None:
@@ -92,56 +118,42 @@ def check_inputs(name: str, data: Sequence[Path], *, scores: Path | None, model:
         raise UsageError(f"the bench {name} takes one data file, got {len(data)}")
 
 
-async def _rewardmath(
-    data: Sequence[Path],
-    scores: Path | None,
-    scorer: StepScorer | None,
-    options: BenchOptions,
-    on_done: OnDone,
-) -> Any:
-    if scorer is None:
-        ranked = rewardmath.read_scores(_given(scores))[: options.limit]
+async def _rewardmath(given: Given) -> Any:
+    if given.scorer is None:
+        ranked = rewardmath.read_scores(given.scores)[: given.limit]
     else:
-        problems = rewardmath.read_problems(data[0])[: options.limit]
+        problems = rewardmath.read_problems(given.data[0])[: given.limit]
         ranked = await rewardmath.score_problems(
-            problems, scorer, concurrency=options.concurrency, on_done=on_done
+            problems, given.scorer, concurrency=given.options.concurrency, on_done=given.on_done
         )
     return rewardmath.evaluate(ranked)
 
 
-async def _processbench(
-    data: Sequence[Path],
-    scores: Path | None,
-    scorer: StepScorer | None,
-    options: BenchOptions,
-    on_done: OnDone,
-) -> Any:
-    parts = {part_name(path): processbench.read_processbench(path)[: options.limit] for path in data}
-    if len(parts) < len(data):
-        raise UsageError(f"two data files are of the same part: {', '.join(map(str, data))}")
+async def _processbench(given: Given) -> Any:
+    parts = {part_name(path): processbench.read_processbench(path)[: given.limit] for path in given.data}
+    if len(parts) < len(given.data):
+        raise UsageError(f"two data files are of the same part: {', '.join(map(str, given.data))}")
     predicted: dict[str, list[processbench.Predicted]] = {}
-    if scorer is None:
-        predicted = {
-            name: processbench.read_predictions(_given(scores), part) for name, part in parts.items()
-        }
+    if given.scorer is None:
+        predicted = {name: processbench.read_predictions(given.scores, part) for name, part in parts.items()}
     else:
         every = [each for part in parts.values() for each in part]
         scored = iter(
             await score_all(
-                scorer,
+                given.scorer,
                 [(e.problem, e.steps) for e in every],
-                concurrency=options.concurrency,
-                on_done=on_done,
+                concurrency=given.options.concurrency,
+                on_done=given.on_done,
             )
         )
         for name, part in parts.items():
             predicted[name] = [
                 processbench.Predicted(solution=each, scores=next(scored).scores) for each in part
             ]
-    choose_on = options.choose_on
-    if choose_on is None and options.threshold is None and len(parts) > 1 and _USUAL in parts:
+    choose_on = given.options.choose_on
+    if choose_on is None and given.options.threshold is None and len(parts) > 1 and _USUAL in parts:
         choose_on = _USUAL
-    return processbench.evaluate(predicted, threshold=options.threshold, choose_on=choose_on)
+    return processbench.evaluate(predicted, threshold=given.options.threshold, choose_on=choose_on)
 
 
 _USUAL = "gsm8k"
@@ -153,84 +165,54 @@ def part_name(path: Path) -> str:
     return path.stem.removeprefix("processbench_")
 
 
-async def _prmbench(
-    data: Sequence[Path],
-    scores: Path | None,
-    scorer: StepScorer | None,
-    options: BenchOptions,
-    on_done: OnDone,
-) -> Any:
-    solutions = prmbench.read_prmbench(data[0])[: options.limit]
-    if scorer is None:
-        solutions = prmbench.read_prmbench_scores(_given(scores), solutions)
+async def _prmbench(given: Given) -> Any:
+    solutions = prmbench.read_prmbench(given.data[0])[: given.limit]
+    if given.scorer is None:
+        solutions = prmbench.read_prmbench_scores(given.scores, solutions)
     else:
         solutions = await prmbench.score_modified(
-            solutions, scorer, concurrency=options.concurrency, on_done=on_done
+            solutions, given.scorer, concurrency=given.options.concurrency, on_done=given.on_done
         )
-    return prmbench.evaluate(solutions, threshold=options.threshold)
+    return prmbench.evaluate(solutions, threshold=given.options.threshold)
 
 
-async def _best_of_n(
-    data: Sequence[Path],
-    scores: Path | None,
-    scorer: StepScorer | None,
-    options: BenchOptions,
-    on_done: OnDone,
-) -> Any:
-    if scorer is None:
-        problems = best_of_n.read_sampled(_given(scores), scored=True)[: options.limit]
+async def _best_of_n(given: Given) -> Any:
+    if given.scorer is None:
+        problems = best_of_n.read_sampled(given.scores, scored=True)[: given.limit]
     else:
-        whole = data[0].is_dir()
-        problems = (await sampled_run(data[0]) if whole else best_of_n.read_sampled(data[0], scored=False))[
-            : options.limit
-        ]
+        path = given.data[0]
+        sampled = await sampled_run(path) if path.is_dir() else best_of_n.read_sampled(path, scored=False)
         problems = await best_of_n.score_sampled(
-            problems, scorer, concurrency=options.concurrency, on_done=on_done
+            sampled[: given.limit],
+            given.scorer,
+            concurrency=given.options.concurrency,
+            on_done=given.on_done,
         )
     return best_of_n.evaluate(problems)
 
 
-async def _steps(
-    data: Sequence[Path],
-    scores: Path | None,
-    scorer: StepScorer | None,
-    options: BenchOptions,
-    on_done: OnDone,
-) -> Any:
-    if scorer is None:
-        solutions = steps.read_labelled(_given(scores), scored=True)[: options.limit]
+async def _steps(given: Given) -> Any:
+    if given.scorer is None:
+        solutions = steps.read_labelled(given.scores, scored=True)[: given.limit]
     else:
-        solutions = steps.read_labelled(data[0])[: options.limit]
+        solutions = steps.read_labelled(given.data[0])[: given.limit]
         solutions = await steps.score_labelled(
-            solutions, scorer, concurrency=options.concurrency, on_done=on_done
+            solutions, given.scorer, concurrency=given.options.concurrency, on_done=given.on_done
         )
-    return steps.evaluate(solutions, bins=options.bins)
+    return steps.evaluate(solutions, bins=given.options.bins)
 
 
-async def _canaries(
-    data: Sequence[Path],
-    scores: Path | None,
-    scorer: StepScorer | None,
-    options: BenchOptions,
-    on_done: OnDone,
-) -> Any:
-    del scores
-    if scorer is None:
+async def _canaries(given: Given) -> Any:
+    if given.scorer is None:
         raise UsageError("canaries need a model to attack")
-    solutions = canaries.wrong_solutions(processbench.read_processbench(data[0]))[: options.limit]
+    solutions = canaries.wrong_solutions(processbench.read_processbench(given.data[0]))[: given.limit]
     return await canaries.evaluate(
         solutions,
-        scorer,
-        threshold=0.5 if options.threshold is None else options.threshold,
-        concurrency=options.concurrency,
-        on_done=on_done,
+        given.scorer,
+        threshold=0.5 if given.options.threshold is None else given.options.threshold,
+        concurrency=given.options.concurrency,
+        on_done=given.on_done,
     )
-
-
-def _given(scores: Path | None) -> Path:
-    if scores is None:
-        raise UsageError("neither a model nor published scores were given; give one of them")
-    return scores
 
 
 BENCHES: Mapping[str, Bench] = {
