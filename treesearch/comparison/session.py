@@ -23,7 +23,7 @@ from treesearch.comparison.cells import Cell, cells
 from treesearch.comparison.config import CompareConfig, read_config
 from treesearch.comparison.plot import draw, method_lines
 from treesearch.comparison.results import compare_rows
-from treesearch.comparison.sharing import searched_by
+from treesearch.comparison.sharing import searched_by, searches_first
 from treesearch.comparison.table import markdown
 from treesearch.policy import Policy, PolicyConfig
 from treesearch.run.reanswer import answer_again
@@ -123,7 +123,7 @@ async def run_comparison(
     if to_do:
         async with open_plan(_shared(config, plans[to_do[0].name])) as policy:
             _refuse_other_models(folder, every, plans, policy)
-            for number, cell in enumerate(every, 1):
+            for number, cell in enumerate(searches_first(every, plans, folder), 1):
                 if cell not in to_do:
                     continue
                 on_cell(cell, number, len(every))

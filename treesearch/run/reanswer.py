@@ -1,9 +1,8 @@
 """A finished run answered under another rule, from the trees that it has, without a model.
 
-`answer_again` makes the run that `plan` would have been, where it differs from `source` in nothing but the
-answer rule (`differs_in_answers_only`): searches do not read that rule, so the trees would be the same.
-Tokens, calls and seconds of the new run are those of the search that made its trees, which its summary names
-(`trees_of`). The directory appears whole or not at all.
+`answer_again` makes the run that `plan` would have been from the trees of `source`, where that searched the
+same (`answers_from`). Tokens, calls and seconds of the new run are those of the search that made its trees,
+which its summary names (`trees_of`). The directory appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from treesearch.algorithms.sampling import BestOfN
 from treesearch.engines.base import EngineUsage
+from treesearch.run.config import RunConfig
 from treesearch.run.session import Plan
 from treesearch.run.store import RunStore, fold_trees, make_header, read_header, read_results, tree_seed
 from treesearch.run.summary import read_summary, summarise
@@ -25,13 +26,19 @@ _ANSWERING = ("answer", "borda_power")
 _JOURNAL = Path("journal") / "0000.jsonl"
 
 
-def differs_in_answers_only(one: Plan, other: Plan) -> bool:
-    """Whether two runs search the same trees and may only answer differently.
+def answers_from(one: Plan, other: Plan) -> bool:
+    """Whether the trees that `other` searches have all that the answers of `one` are made from.
 
-    Borda's rule wants the self-certainty of every step, which other searches do not ask for.
+    That is so where they differ in the answer rule alone, and for a majority vote of samples without a value
+    also where `other` ranks the same samples by log-probability, which costs nothing. Borda's rule wants the
+    self-certainty of every step, which other searches do not ask for.
     """
+    wanted, found = _searched(one), _searched(other)
+    bare = (
+        isinstance(one.algorithm, BestOfN) and wanted.value == "none" and one.algorithm.answer == "majority"
+    )
     return (
-        _searched(one) == _searched(other)
+        (wanted == found or (bare and replace(wanted, value="logprob") == found))
         and one.problems == other.problems
         and (one.algorithm.answer == "borda") == (other.algorithm.answer == "borda")
     )
@@ -62,11 +69,14 @@ async def answer_again(source: Path, plan: Plan, folder: Path) -> None:
     beside.replace(folder)
 
 
-def _searched(plan: Plan) -> Any:
+def _searched(plan: Plan) -> RunConfig:
+    """What decides the search; self-consistency and best-of-N sample alike, greedy decoding does not."""
     config = plan.resolved.config
     settings: Mapping[str, Any] = config.settings
+    samples = isinstance(plan.algorithm, BestOfN) and plan.algorithm.temperature is None
     return replace(
         config,
+        algorithm=BestOfN.name if samples else config.algorithm,
         value=config.value or plan.algorithm.default_value,
         settings={key: settings[key] for key in settings if key not in _ANSWERING},
     )
