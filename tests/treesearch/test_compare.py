@@ -575,7 +575,7 @@ def test_a_dry_run_prints_totals_and_writes_nothing(
     assert "at most 7,200 tokens; expected 7,200" in out
     assert "time unknown" in out
     assert "time 1:12 at 100 tokens/s" in search(capsys, *words, "--tokens-per-second", "100")[1]
-    assert json.loads(search(capsys, *words, "--json")[1])["most_tokens"] == 10_800
+    assert json.loads(search(capsys, *words, "--json")[1])["most_tokens"] == 7_200
     assert not opened
     assert os.listdir() == ["maths.jsonl"]
 
