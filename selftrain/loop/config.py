@@ -94,6 +94,9 @@ class LoopConfig:
         """The configuration as plain data that `from_json` reads back."""
         content = asdict(self)
         content["tasks"] = {part.pop("name"): part for part in content["tasks"]}
+        for part in content["tasks"].values():
+            if part["test"] is None:
+                del part["test"]  # so that configurations without it keep their hash
         return content
 
 
@@ -121,7 +124,12 @@ def anchored(config: LoopConfig) -> LoopConfig:
     if prm is not None and prm.base is not None:
         prm = replace(prm, base=_absolute(prm.base))
     tasks = tuple(
-        replace(part, train=_anchored_source(part.train), heldout=_anchored_source(part.heldout))
+        replace(
+            part,
+            train=_anchored_source(part.train),
+            heldout=_anchored_source(part.heldout),
+            test=_anchored_source(part.test),
+        )
         for part in config.tasks
     )
     return replace(config, policy=_absolute(config.policy), prm=prm, tasks=tasks)

@@ -23,11 +23,11 @@ from treesearch.api import open_task
 from treesearch.atomic import write_text
 from treesearch.seeds import derive
 
-TRAIN, HELDOUT = "train", "heldout"
+TRAIN, HELDOUT, TEST = "train", "heldout", "test"
 
 
 def load(part: TaskPart, side: str) -> list[Problem]:
-    """The problems of one side (`TRAIN` or `HELDOUT`) of a task; none where it has no such side."""
+    """The problems of one side (`TRAIN`, `HELDOUT` or `TEST`) of a task; none where it has no such side."""
     source: ProblemSource | None = getattr(part, side)
     if source is None:
         return []
@@ -41,7 +41,7 @@ def load(part: TaskPart, side: str) -> list[Problem]:
     for problem in problems:
         if problem.task != task.name:
             raise UsageError(f"task {part.name!r}: problem {problem.id!r} is of the task {problem.task!r}")
-        if problem.gold is None and not task.verifies_without_gold:
+        if side != TEST and problem.gold is None and not task.verifies_without_gold:
             raise DataError(f"task {part.name!r}: problem {problem.id!r} has no answer to grade against")
     first: dict[str, Problem] = {}
     for problem in problems:

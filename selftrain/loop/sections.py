@@ -45,12 +45,17 @@ class ProblemSource:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPart:
-    """Problems under a `name`: of what `task`, what is trained on, what is held out (or one of them)."""
+    """Problems under a `name`: of what `task`, what is trained on, what is held out (or one of them).
+
+    The gate measures on `heldout`. `test` is for measuring after the run: the run only keeps its training
+    problems apart from it.
+    """
 
     name: str
     task: str = "math"
     train: ProblemSource | None = None
     heldout: ProblemSource | None = None
+    test: ProblemSource | None = None
 
     def __post_init__(self) -> None:
         safe = self.name.replace("-", "").replace("_", "").isalnum() and self.name.isascii()

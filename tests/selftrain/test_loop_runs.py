@@ -195,6 +195,23 @@ def test_a_held_out_problem_among_the_training_problems_stops_the_run_before_any
     assert json.loads(report.read_text())["clean"] is False
 
 
+def test_problems_of_a_later_test_are_kept_out_of_training_too_and_not_measured_on(
+    world: World, tmp_path: Path
+) -> None:
+    later = write_problems(tmp_path / "later.jsonl", ("newts", "owls"), 4)
+    planted = tmp_path / "planted.jsonl"
+    shared = later.read_text().splitlines()[1]
+    planted.write_text(world.train.read_text() + shared.replace(json.loads(shared)["id"], "mine") + "\n")
+    changes = {"tasks__count__train__data": str(planted), "tasks__count__test": {"data": str(later)}}
+    with pytest.raises(DataError, match=r"training 'mine' is count test"):
+        run(world.config(**changes), tmp_path / "stopped")
+    found = go(world, tmp_path / "run", 1, 1, decontamination__settings={"on_overlap": "drop"}, **changes)
+    manifest = read_manifest(stage_folder(tmp_path / "run", 0, "decontaminate"))
+    assert manifest is not None
+    assert manifest.results["dropped"] == ["mine"]
+    assert set(found.iterations[1].accuracy) == {"count"}
+
+
 def test_overlapping_problems_may_be_dropped_instead(world: World, tmp_path: Path) -> None:
     planted = tmp_path / "planted.jsonl"
     planted.write_text(

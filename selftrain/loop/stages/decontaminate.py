@@ -1,6 +1,6 @@
-"""Stage `decontaminate`: the problems of the run, compared with all held-out sets and frozen.
+"""Stage `decontaminate`: the problems of the run, compared with all held-out and test sets and frozen.
 
-It comes first and stops the run if a training problem is (nearly) one of the held-out ones, unless the
+It comes first and stops the run if a training problem is (nearly) one of those, unless the
 configuration says to go on without such problems (`decontamination.settings.on_overlap: drop`). The report
 is written in either case. Frozen problems lie in ``problems/TASK.SIDE.jsonl``; every later stage reads them
 from there.
@@ -15,7 +15,7 @@ from pathlib import Path
 from selftrain.loop.context import Context
 from selftrain.loop.hashing import data_hash
 from selftrain.loop.manifest import Done, Manifest, file_output
-from selftrain.loop.problems import HELDOUT, TRAIN, freeze, load
+from selftrain.loop.problems import HELDOUT, TEST, TRAIN, freeze, load
 from tasks.base import Problem
 from tasks.errors import DataError
 from treesearch.settings import build
@@ -31,7 +31,9 @@ def problems_path(run: Context, task: str, side: str) -> Path:
 
 async def decontaminate(run: Context) -> Manifest:
     """Compare, refuse or drop, and freeze."""
-    sides = {(part.name, side): load(part, side) for part in run.config.tasks for side in (TRAIN, HELDOUT)}
+    sides = {
+        (part.name, side): load(part, side) for part in run.config.tasks for side in (TRAIN, HELDOUT, TEST)
+    }
     sides = {key: problems for key, problems in sides.items() if problems}
     _refuse_equal_ids({name: problems for (name, side), problems in sides.items() if side == TRAIN})
     inputs = {f"{name}/{side}": data_hash(list(map(asdict, found))) for (name, side), found in sides.items()}
@@ -60,7 +62,11 @@ async def decontaminate(run: Context) -> Manifest:
 def _kept(run: Context, sides: Mapping[tuple[str, str], list[Problem]], report: Path) -> set[str]:
     """Ids of the training problems to go on with; writes the report, and raises if the run must stop."""
     training = [each for (_, side), problems in sides.items() if side == TRAIN for each in problems]
-    held_out = {name: problems for (name, side), problems in sides.items() if side == HELDOUT}
+    held_out = {
+        name if side == HELDOUT else f"{name} {side}": problems
+        for (name, side), problems in sides.items()
+        if side != TRAIN
+    }
     settings = build(
         run.parts.get("decontamination"), run.config.decontamination.settings, what="decontamination"
     )
