@@ -1,4 +1,4 @@
-"""Self-training from the embedded policy with verifier answers only: five arms at equal generated tokens.
+"""Self-training from the embedded policy with verifier answers only: arms at equal generated tokens.
 
     python experiments/selftrain/run.py --task countdown --work WORK [--arms revisions,rft] [--seeds 0,1,2]
 
@@ -38,7 +38,7 @@ from tasks.errors import UsageError
 from treesearch.atomic import write_json, write_text
 
 HERE = Path(__file__).parent
-ARMS = ("revisions", "step-dpo", "outcome-dpo", "rest-em", "rft")
+ARMS = ("revisions", "outcome-dpo", "rest-em", "rft")
 FINAL_START = 2_000
 SAMPLES = 64
 SMALL = ("iterations=1", "search.problems=60", "search.budget_tokens=600")
@@ -116,11 +116,13 @@ def make(task: str, arm: str, seed: int, work: Path, *, small: bool) -> dict[str
     require_clean(find_overlaps(thaw(frozen, task), {"final": final}))
     cell = {"cell": folder.name, "arm": arm, "seed": seed, "config": data_hash(config.to_json())}
     cell |= {"iterations": history(folder / "run", found)}
+    cell |= measurement(found.policy, task, folder, counts)
     last = stage_folder(folder / "run", found.iterations[-1].iteration, "train") / "policy" / "model"
+    if last.resolve() == Path(found.policy).resolve():
+        return cell | {"last": cell["greedy"]}
     ungated, _ = asyncio.run(
         measured(str(last), final_problems(task, work, counts[0]), folder / "last", samples=1)
     )
-    cell |= measurement(found.policy, task, folder, counts)
     return cell | {"last": list(ungated.right.values())}
 
 
