@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 import treesearch as ts
 from tasks.errors import DataError, MissingPrerequisiteError, UsageError
+from treesearch.algorithms.sampling import SelfConsistency
 from treesearch.cli import ExitCode, main
 from treesearch.cli.compare import fitting
 from treesearch.comparison.cells import Cell, cells
@@ -27,10 +29,11 @@ from treesearch.comparison.config import CompareConfig, read_config, read_wanted
 from treesearch.comparison.forecast import forecast
 from treesearch.comparison.methods import BASELINES, Method, parse_method, read_method, with_baselines
 from treesearch.comparison.plot import draw, method_lines
-from treesearch.comparison.session import Comparison, read_comparison, run_comparison
+from treesearch.comparison.session import Comparison, prepare_cells, read_comparison, run_comparison
 from treesearch.comparison.statistics import mean_interval, paired_p
 from treesearch.engines import scripted
 from treesearch.registry import TABLES, find, names
+from treesearch.run.reanswer import answers_from
 from treesearch.run.store import read_results
 
 ROOT = Path(__file__).parents[2]
@@ -327,6 +330,18 @@ def test_methods_that_only_answer_otherwise_are_searched_once_and_answer_as_if_s
     assert [row["accuracy"] for row in shared.rows] == [row["accuracy"] for row in alone.rows]
     assert opened[0].usage.requests < opened[1].usage.requests
     assert run(asked, Path("shared")).content == shared.content
+
+
+def test_a_search_of_ones_own_shares_no_trees_with_what_it_is_derived_from() -> None:
+    class Own(SelfConsistency):
+        pass
+
+    plans = prepare_cells(config(seeds=1, budgets=[300]))
+    vote, best = (plans[f"{name}-300-s0"] for name in BASELINES)
+    own = replace(vote.resolved, config=replace(vote.resolved.config, algorithm="own"))
+    assert answers_from(vote, best)
+    assert not answers_from(best, vote)
+    assert not answers_from(replace(vote, algorithm=Own(n=None), resolved=own), best)
 
 
 def test_a_comparison_grows_and_keeps_what_it_has(opened: list[Any]) -> None:

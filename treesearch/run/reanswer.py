@@ -13,17 +13,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from treesearch.algorithms.sampling import BestOfN
+from treesearch.algorithms.sampling import BestOfN, SelfConsistency
 from treesearch.engines.base import EngineUsage
 from treesearch.run.config import RunConfig
 from treesearch.run.session import Plan
-from treesearch.run.store import RunStore, fold_trees, make_header, read_header, read_results, tree_seed
+from treesearch.run.store import (
+    JOURNAL,
+    RunStore,
+    fold_trees,
+    make_header,
+    read_header,
+    read_results,
+    tree_seed,
+)
 from treesearch.run.summary import read_summary, summarise
 from treesearch.tree import Tree
 
 _ANSWERING = ("answer", "borda_power")
 """Settings of an algorithm that its search does not read."""
-_JOURNAL = Path("journal") / "0000.jsonl"
+_SAMPLERS = (BestOfN, SelfConsistency)
+"""Algorithms that draw the same samples; a subclass may search otherwise."""
 
 
 def answers_from(one: Plan, other: Plan) -> bool:
@@ -34,9 +43,7 @@ def answers_from(one: Plan, other: Plan) -> bool:
     self-certainty of every step, which other searches do not ask for.
     """
     wanted, found = _searched(one), _searched(other)
-    bare = (
-        isinstance(one.algorithm, BestOfN) and wanted.value == "none" and one.algorithm.answer == "majority"
-    )
+    bare = _samples(one) and wanted.value == "none" and one.algorithm.answer == "majority"
     return (
         (wanted == found or (bare and replace(wanted, value="logprob") == found))
         and one.problems == other.problems
@@ -47,7 +54,7 @@ def answers_from(one: Plan, other: Plan) -> bool:
 def can_be_answered_again(run: Path) -> bool:
     """Whether the run in `run` is finished without a failed problem, and has its trees."""
     summary = read_summary(run)
-    return bool(summary.get("finished")) and not summary["n_errors"] and (run / _JOURNAL).exists()
+    return bool(summary.get("finished")) and not summary["n_errors"] and (run / JOURNAL).exists()
 
 
 async def answer_again(source: Path, plan: Plan, folder: Path) -> None:
@@ -65,18 +72,21 @@ async def answer_again(source: Path, plan: Plan, folder: Path) -> None:
         store.write_summary(_summary(rows, source, folder))
     finally:
         store.close()
-    shutil.copy(source / _JOURNAL, beside / _JOURNAL)
+    shutil.copy(source / JOURNAL, beside / JOURNAL)
     beside.replace(folder)
 
 
+def _samples(plan: Plan) -> bool:
+    return type(plan.algorithm) in _SAMPLERS
+
+
 def _searched(plan: Plan) -> RunConfig:
-    """What decides the search; self-consistency and best-of-N sample alike, greedy decoding does not."""
+    """What decides the search; self-consistency and best-of-N sample alike."""
     config = plan.resolved.config
     settings: Mapping[str, Any] = config.settings
-    samples = isinstance(plan.algorithm, BestOfN) and plan.algorithm.temperature is None
     return replace(
         config,
-        algorithm=BestOfN.name if samples else config.algorithm,
+        algorithm=BestOfN.name if _samples(plan) else config.algorithm,
         value=config.value or plan.algorithm.default_value,
         settings={key: settings[key] for key in settings if key not in _ANSWERING},
     )

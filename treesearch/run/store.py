@@ -30,6 +30,7 @@ from treesearch.seeds import derive
 from treesearch.tree import Tree
 
 SCHEMA = 1
+JOURNAL = Path("journal") / "0000.jsonl"
 _BEFORE_HEADER = {"journal", "run.json.new"}
 """What a kill may leave behind of a run that had not begun."""
 _PACKAGES = ("treesearch-toolkit", "torch", "transformers", "numpy", "math-verify", "sympy")
@@ -88,7 +89,7 @@ class RunStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.journal = Journal(folder / "journal" / "0000.jsonl")
+        self.journal = Journal(folder / JOURNAL)
         self._results = folder / "results.jsonl"
 
     @classmethod
@@ -205,7 +206,7 @@ def fold_trees(
     """Trees of the journal by problem id, as far as they were searched; those of `skip` are left out."""
     known = {problem.id: problem for problem in problems}
     records: dict[str, list[list[Event]]] = {}
-    for problem, record in read_journal(folder / "journal" / "0000.jsonl"):
+    for problem, record in read_journal(folder / JOURNAL):
         if problem in skip:
             continue
         if problem not in known:
@@ -219,7 +220,7 @@ def fold_trees(
 
 def fold_tree(folder: Path, problem: Problem, config: RunConfig) -> Tree:
     """The tree of one problem, as far as it was searched."""
-    records = (made for name, made in read_journal(folder / "journal" / "0000.jsonl") if name == problem.id)
+    records = (made for name, made in read_journal(folder / JOURNAL) if name == problem.id)
     return Tree.fold(problem, records, seed=tree_seed(config, problem.id), budget=config.budget())
 
 

@@ -23,6 +23,7 @@ from selftrain.loop.problems import TRAIN, choose, freeze, thaw
 from selftrain.loop.searching import ProblemFile, SearchedSet, SearchJob, prompts_path, trees_hash, trees_of
 from selftrain.loop.stages.decontaminate import problems_path
 from selftrain.loop.state import Model, System, quarantined
+from treesearch.run.store import JOURNAL
 
 NAME = "search"
 BASE = "base"
@@ -163,7 +164,7 @@ def _outputs(folder: Path, prefix: str, each: ProblemFile) -> dict[str, Output]:
     """The trees of one set, known by their content, and its prompts."""
     name = f"{prefix}{each.name}"
     trees = trees_of(folder / name, thaw(each.path, each.task))
-    journal = f"{name}/journal/0000.jsonl"
+    journal = f"{name}/{JOURNAL}"
     prompts = str(prompts_path(folder / prefix, each.name).relative_to(folder))
     return {
         f"trees/{name}": Output(hash=trees_hash(trees), files={journal: file_hash(folder / journal)}),
