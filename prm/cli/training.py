@@ -72,7 +72,7 @@ class Progress(Protocol):
 
 def settle_for(cls: type[Config], flags: Mapping[str, Any], file: Path | None) -> Wanted[Config]:
     """Options over the YAML file over what the run in `out` was made of; `UsageError` for unknown keys."""
-    from prm.training.session import read_run
+    from prm.training.folder import read_run
 
     given = {**(read_yaml(file) if file is not None else {}), **flags}
     known = [*_PLACES, *(field.name for field in fields(cls))]

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prm.training.config import TrainConfig
+    from prm.training.folder import Outcome
+    from prm.training.loop import Progress
     from prm.training.rows import PairRow, StepRow, read_pairs, read_rows
-    from prm.training.session import Outcome, train
-    from prm.training.trainer import Progress
+    from prm.training.session import train
 
 _HOMES = {
-    "Outcome": "session",
+    "Outcome": "folder",
     "PairRow": "rows",
-    "Progress": "trainer",
+    "Progress": "loop",
     "StepRow": "rows",
     "TrainConfig": "config",
     "read_pairs": "rows",

@@ -16,6 +16,7 @@ from typing import Literal
 from tasks.errors import UsageError
 
 PrecisionName = Literal["float32", "bfloat16", "auto"]
+SinkName = Literal["none", "trackio", "wandb"]
 
 HeadName = Literal[
     "value-bce",
@@ -128,6 +129,10 @@ class TrainConfig:
     """Steps between checkpoints."""
     log_every: int = 10
     """Steps between lines of metrics."""
+    sink: SinkName = "none"
+    """Where metrics go besides metrics.jsonl (package of that name)."""
+    sink_project: str = "treesearch"
+    """Project that the run belongs to there."""
 
     def __post_init__(self) -> None:
         positive = ("members", "adapters", "batch_size", "microbatch_tokens", "checkpoint_every", "log_every")

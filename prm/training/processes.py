@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.errors import MissingPrerequisiteError
 
@@ -42,6 +42,25 @@ class Processes:
 
     def add_up(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over the processes."""
+
+    def total(self, figures: Tensor) -> Tensor:
+        """The sum of a CPU tensor of figures over the processes, on the CPU."""
+        if self.count == 1:
+            return figures
+        shared = figures.to(self.device)
+        self.add_up([shared])
+        return shared.cpu()
+
+    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sum gradients over the processes; a parameter that this process has none of gets zeros there."""
+        if self.count == 1:
+            return
+        gradients: list[Tensor] = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        self.add_up(gradients)
 
     def gather(self, found: list[T]) -> list[T]:
         """What all processes found, in the order of their ranks."""

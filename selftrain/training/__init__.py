@@ -10,14 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prm.training.session import Outcome
-    from prm.training.trainer import Progress
+    from prm.training.folder import Outcome
+    from prm.training.loop import Progress
     from selftrain.training.config import TrainConfig
     from selftrain.training.session import train
 
 _HOMES = {
-    "Outcome": "prm.training.session",
-    "Progress": "prm.training.trainer",
+    "Outcome": "prm.training.folder",
+    "Progress": "prm.training.loop",
     "TrainConfig": "selftrain.training.config",
     "train": "selftrain.training.session",
 }

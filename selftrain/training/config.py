@@ -118,7 +118,7 @@ class TrainConfig:
     """Steps between checkpoints."""
     log_every: int = 1
     """Steps between lines of metrics."""
-    sink: Literal["none", "trackio", "wandb"] = "none"
+    sink: shared.SinkName = "none"
     """Where metrics go besides metrics.jsonl (package of that name)."""
     sink_project: str = "treesearch"
     """Project that the run belongs to there."""
@@ -140,7 +140,7 @@ class TrainConfig:
 
 
 def shared_settings(config: TrainConfig) -> shared.TrainConfig:
-    """The settings that the parts of `prm.training` read: order of units, optimizer, rate and adapters."""
+    """The settings that the parts of `prm.training` read: order of units, optimizer, rate, pace, adapters."""
     return shared.TrainConfig(
         batch_size=config.batch_trees,
         epochs=config.epochs,
@@ -149,6 +149,8 @@ def shared_settings(config: TrainConfig) -> shared.TrainConfig:
         warmup=config.warmup,
         decay=config.decay,
         clip=config.clip,
+        checkpoint_every=config.checkpoint_every,
+        log_every=config.log_every,
         lora_rank=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_targets=config.lora_targets,

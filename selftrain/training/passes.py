@@ -53,8 +53,8 @@ def add_gradients(
         loss = _seeing(unit, config, totals, seen, scale=processes.count if sharded else 1)
         backward(policy, on_device, loss)
     if not sharded:
-        _add_up_gradients(parameters, processes)
-    return _added_up(seen, processes)
+        processes.add_up_gradients(parameters.values())
+    return processes.total(seen)
 
 
 def evaluate(policy: PackedPolicy, items: Sequence[Item], processes: Processes) -> Tensor:
@@ -68,7 +68,7 @@ def evaluate(policy: PackedPolicy, items: Sequence[Item], processes: Processes) 
             if unit is not None:
                 _seeing(unit, policy.config, totals, seen)(sums)
     let_go(policy)
-    return _added_up(seen, processes)
+    return processes.total(seen)
 
 
 def base_sums(policy: PackedPolicy, items: Sequence[Item], processes: Processes) -> list[Tensor]:
@@ -137,21 +137,3 @@ def _sums(scorer: Callable[[Batch], EdgeLogProbs], batches: Sequence[Batch], dev
         found = sums if found is None else torch.where(moved.known, sums, found)
     assert found is not None
     return found
-
-
-def _add_up_gradients(parameters: Mapping[str, nn.Parameter], processes: Processes) -> None:
-    """Sum gradients over the processes; a parameter that this process has none of gets zeros there."""
-    if processes.count == 1:
-        return
-    gradients: list[Tensor] = []
-    for parameter in parameters.values():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        gradients.append(parameter.grad)
-    processes.add_up(gradients)
-
-
-def _added_up(seen: Tensor, processes: Processes) -> Tensor:
-    shared = seen.to(processes.device)
-    processes.add_up([shared])
-    return shared.cpu()

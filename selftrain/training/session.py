@@ -1,6 +1,6 @@
 """A run of policy training from trees and a base model to an exported policy, in one folder.
 
-    out/run.json                  base, data and config of the run, with hashes and versions
+    out/run.json                  base, data and config of the run (`prm.training.folder`)
     out/reference.safetensors     log-probs of the base, for objectives that compare with it
     out/checkpoint.safetensors    where training is
     out/metrics.jsonl             a line every few steps
@@ -21,19 +21,18 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
+from prm.training.folder import Outcome, claim, describe, finish, finished, refuse_another
+from prm.training.loop import Progress
 from prm.training.precision import resolve_precision
 from prm.training.processes import Processes, open_processes
-from prm.training.session import RUN, SUMMARY, Outcome, read_run
-from prm.training.trainer import Progress
 from selftrain.data.record import TrainingTree
 from selftrain.training.config import TrainConfig
 from selftrain.training.export import export, round_weights
@@ -46,9 +45,7 @@ from selftrain.training.sharding import shard
 from selftrain.training.split import Split, split_items
 from selftrain.training.trainer import Trainer
 from selftrain.training.units import make_item
-from tasks.errors import UsageError
-from treesearch.atomic import write_json
-from treesearch.engines.hf_load import choose_device, load, weights_hash
+from treesearch.engines.hf_load import choose_device, load
 from treesearch.policies import resolve_model
 
 _SCHEMA = 1
@@ -83,26 +80,22 @@ def train(
         _leave_at_exit()
     folder = resolve_model(base)
     data = {"source": source, "trees": len(trees), "sha256": _hash_of(trees)}
-    described = _describe(base, folder, data, chosen)
-    _refuse_another(out, described)
-    if (out / SUMMARY).exists():
-        return Outcome(out=out, finished=True, summary=json.loads((out / SUMMARY).read_text()))
+    described = describe(base, folder, data, asdict(chosen))
+    refuse_another(out, described, free=FREE)
+    before = finished(out)
+    if before is not None:
+        return before
     policy, tokenizer = _open(folder, chosen, processes)
     found = select(trees, chosen, context=policy.context, vocabulary=policy.vocabulary)
     split = split_items([make_item(tree) for tree in found.trees], holdout=chosen.holdout, seed=chosen.seed)
-    if processes.is_first:
-        write_json(out / RUN, described)
-    processes.wait()
+    claim(out, described, processes)
     trainer = Trainer(policy, _compared(split, policy, out, processes), out, processes)
     if not trainer.run(on_progress, stop):
         trainer.metrics.close()
         return Outcome(out=out, finished=False, summary=None)
     longest = _longest_solution(found.trees)
     summary = _finish(trainer, tokenizer, base, folder, longest) | {"counts": found.counts}
-    if processes.is_first:
-        write_json(out / SUMMARY, summary)
-    processes.wait()
-    return Outcome(out=out, finished=True, summary=summary)
+    return finish(out, summary, processes)
 
 
 @cache
@@ -184,35 +177,3 @@ def _as_dict(record: Any) -> dict[str, Any]:
     if not is_dataclass(record):
         raise TypeError(f"{type(record).__name__} is no record of training data")
     return {field.name: getattr(record, field.name) for field in fields(record)}
-
-
-def _describe(base: str, folder: str, data: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
-    return {
-        "schema": _SCHEMA,
-        "base": {"model": base, "weights": weights_hash(folder)},
-        "data": dict(data),
-        "config": asdict(config),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-    }
-
-
-def _refuse_another(out: Path, run: Mapping[str, Any]) -> None:
-    """`UsageError` where the folder holds a run that is not this one."""
-    there = read_run(out)
-    differs = "; ".join(_differences(there, run)) if there is not None else ""
-    if differs:
-        raise UsageError(f"{out} holds another training run: {differs}; give another folder")
-
-
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    """What must be the same and is not, in words."""
-    pairs = {
-        "base weights": (there["base"]["weights"], here["base"]["weights"]),
-        "data": (there["data"]["sha256"], here["data"]["sha256"]),
-    }
-    for name in dict.fromkeys((*there["config"], *here["config"])):
-        if name not in FREE:
-            pairs[name] = (there["config"].get(name), here["config"].get(name))
-    for name, (old, new) in pairs.items():
-        if old != new:
-            yield f"{name} is {old!r} there and {new!r} here"

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from training_worlds import base_model, run, separable_pairs, separable_rows
 
-from prm.training.trainer import CHECKPOINT
+from prm.training.loop import CHECKPOINT
 from treesearch.engines.hf_load import load
 
 LORA = {"lora_rank": 4, "learning_rate": 2e-2}

@@ -22,9 +22,11 @@ from prm.checkpoint import read_card
 from prm.training import Progress, StepRow, TrainConfig, train
 from prm.training.heads import step_examples
 from prm.training.layout import Layout
+from prm.training.loop import CHECKPOINT
+from prm.training.metrics import METRICS
 from prm.training.split import split_by_problem
 from prm.training.state import load_state
-from prm.training.trainer import BEST, CHECKPOINT, METRICS
+from prm.training.trainer import BEST
 from tasks.errors import DataError, UsageError
 from treesearch.engines.hf_load import load
 
@@ -160,6 +162,14 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_ends_with_the_sam
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_lines_of_a_run_that_was_killed_before_its_first_checkpoint_are_not_kept(base: Path, tmp_path: Path):
+    lines = [json.dumps({"step": step, "loss": 1.0}) for step in (1, 2)]
+    (tmp_path / METRICS).write_text("\n".join([*lines, '{"step": 3, "lo']))
+    summary = _summary(separable_rows(40), base, tmp_path, epochs=2, log_every=1, holdout=0.0)
+    kept = [json.loads(line)["step"] for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert kept == list(range(1, summary["steps"] + 1))
+
+
 def test_a_finished_run_is_not_trained_again(base: Path, tmp_path: Path):
     rows = separable_rows(40)
     first = _summary(rows, base, tmp_path, epochs=1)
@@ -272,6 +282,7 @@ def test_rows_longer_than_the_model_are_refused_or_dropped_and_counted(base: Pat
     rows = [*separable_rows(40), long]
     with pytest.raises(DataError, match="1 of 41 rows are longer than 160 tokens"):
         run(rows, base, tmp_path / "refused", epochs=1)
+    assert not (tmp_path / "refused").exists()
     assert _summary(rows, base, tmp_path / "dropped", epochs=1, too_long="drop")["dropped_rows"] == 1
 
 

@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tree_training_worlds import base_model, rich_trees, run, summary_of
 
+from prm.training.metrics import METRICS, Metrics
 from selftrain.packing import EdgeScorer, pack
-from selftrain.training import TrainConfig
-from selftrain.training.metrics import METRICS, Metrics
 from tasks.base import Problem
 from tasks.errors import MissingPrerequisiteError
 from treesearch.api import open_task
@@ -192,7 +191,7 @@ def test_a_sink_that_is_not_installed_is_named_with_the_command(
 
 
 def test_lines_behind_a_step_and_a_torn_one_are_taken_away(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, TrainConfig(), writes=True)
+    metrics = Metrics(tmp_path, writes=True)
     metrics.write({"step": 0, "held_out": {"loss": 1.0}})
     for step in range(1, 4):
         metrics.write({"step": step, "loss": 1.0})
@@ -200,5 +199,5 @@ def test_lines_behind_a_step_and_a_torn_one_are_taken_away(tmp_path: Path) -> No
         file.write('{"step": 1, "held_out": {"loss": 1.0}')
     metrics.cut(2)
     assert [json.loads(line)["step"] for line in (tmp_path / METRICS).read_text().splitlines()] == [0, 1, 2]
-    Metrics(tmp_path, TrainConfig(), writes=False).write({"step": 9})
+    Metrics(tmp_path, writes=False).write({"step": 9})
     assert "9" not in (tmp_path / METRICS).read_text()

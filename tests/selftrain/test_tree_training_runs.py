@@ -18,12 +18,11 @@ from safetensors.torch import load_file
 from tiny_models import write_llama
 from tree_training_worlds import FAST, base_model, rich_trees, run, summary_of, swapped, tree_of
 
-from prm.training.trainer import Progress
+from prm.training.loop import CHECKPOINT, Progress
 from selftrain.data.record import Trace, TrainingTree
 from selftrain.training import TrainConfig, train
 from selftrain.training.objectives import OBJECTIVES
 from selftrain.training.split import split_items
-from selftrain.training.trainer import CHECKPOINT
 from selftrain.training.units import make_item
 from tasks.errors import DataError, UsageError
 

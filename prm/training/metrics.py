@@ -12,11 +12,10 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from selftrain.training.config import TrainConfig
+from prm.training.config import SinkName
 from tasks.errors import MissingPrerequisiteError
 from treesearch.atomic import write_text
 
@@ -24,12 +23,25 @@ METRICS = "metrics.jsonl"
 
 
 class Metrics:
-    """The lines of the run in `out`; `writes` is whether this process is the one that does."""
+    """The lines of the run in `out`; `writes` is whether this process is the one that does.
 
-    def __init__(self, out: Path, config: TrainConfig, *, writes: bool) -> None:
+    A sink gets the run's `settings` too, and shows it in the project `project`.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        writes: bool,
+        sink: SinkName = "none",
+        project: str = "treesearch",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self._path = out / METRICS
         self._writes = writes
-        self._sink: Any = _open_sink(out, config) if writes and config.sink != "none" else None
+        self._sink: Any = None
+        if writes and sink != "none":
+            self._sink = _open_sink(sink, out, project, settings or {})
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Add a line; its ``step`` is the optimizer step."""
@@ -62,17 +74,17 @@ def _stays(line: str, step: int) -> bool:
     return found["step"] < step or (found["step"] == step and (not step or "loss" in found))
 
 
-def _open_sink(out: Path, config: TrainConfig) -> Any:
+def _open_sink(name: str, out: Path, project: str, settings: Mapping[str, Any]) -> Any:
     """trackio and wandb have the same three calls: init, log and finish; wandb goes on with runs by id."""
     try:
-        sink: Any = importlib.import_module(config.sink)
+        sink: Any = importlib.import_module(name)
     except ImportError as error:
         raise MissingPrerequisiteError(
-            f"sink={config.sink} needs the package: pip install {config.sink}; or sink=none"
+            f"sink={name} needs the package: pip install {name}; or sink=none"
         ) from error
     place = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
-    by_id = {"id": place} if config.sink == "wandb" else {}
-    sink.init(project=config.sink_project, name=out.name, config=asdict(config), resume="allow", **by_id)
+    by_id = {"id": place} if name == "wandb" else {}
+    sink.init(project=project, name=out.name, config=dict(settings), resume="allow", **by_id)
     return sink
 
 
