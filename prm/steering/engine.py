@@ -175,23 +175,7 @@ class SteeredEngine:
             ) from cause
 
     def _checked(self, token_ids: Sequence[int]) -> tuple[int, ...]:
-        """The ids, one begin-of-text token where there are none; `EngineError` for a bad id."""
-        ids = tuple(int(token) for token in token_ids)
-        if not ids:
-            start = self.tokenizer.bos_token_id
-            start = self.tokenizer.eos_token_id if start is None else start
-            if start is None:
-                raise EngineError(
-                    "the prompt is empty and the tokenizer has no token to begin with; give one"
-                )
-            return (start,)
-        bad = [token for token in ids if not 0 <= token < self._decoder.vocabulary]
-        if bad:
-            raise EngineError(
-                f"token id {bad[0]} is outside the model's vocabulary of {self._decoder.vocabulary}; encode "
-                "with the tokenizer of this engine"
-            )
-        return ids
+        return self.tokenizer.checked(token_ids, self._decoder.vocabulary)
 
 
 def open_engine(model: str, settings: dict[str, Any]) -> SteeredEngine:

@@ -122,7 +122,7 @@ class Loop(ABC):
         return float(clip_grad_norm_(self.parameters.values(), self._settings.clip))
 
     def _begin(self) -> None:
-        """Before the first step: lines of a run that was killed before its first checkpoint are taken away."""
+        """Before the first step: the lines of a run that was killed before a checkpoint are taken away."""
         self.metrics.cut(-1)
 
     def _position(self) -> dict[str, Any]:

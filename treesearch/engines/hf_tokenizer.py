@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from treesearch.engines.base import EngineError
+
 
 class HFTokenizer:
     """`Tokenizer` over a `transformers` tokenizer. `bos_token_id` is what an empty prompt becomes."""
@@ -54,6 +56,27 @@ class HFTokenizer:
         if not text.startswith(self._anchor_text):
             return self.decode(token_ids)
         return text[len(self._anchor_text) :]
+
+    def checked(self, token_ids: Sequence[int], vocabulary: int) -> tuple[int, ...]:
+        """The ids as a model of that vocabulary takes them: one begin-of-text token where there are none.
+
+        `EngineError` for an id that the model does not have.
+        """
+        ids = tuple(int(token) for token in token_ids)
+        if not ids:
+            start = self.eos_token_id if self.bos_token_id is None else self.bos_token_id
+            if start is None:
+                raise EngineError(
+                    "the prompt is empty and the tokenizer has no token to begin with; give one"
+                )
+            return (start,)
+        if min(ids) < 0 or max(ids) >= vocabulary:
+            bad = min(ids) if min(ids) < 0 else max(ids)
+            raise EngineError(
+                f"token id {bad} is outside the model's vocabulary of {vocabulary}; encode with the "
+                "tokenizer of this engine"
+            )
+        return ids
 
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int] | None:
         """Token ids of a conversation whose last message the model goes on with; None without a template.

@@ -186,23 +186,7 @@ class TransformersEngine:
             raise
 
     def _checked(self, token_ids: Sequence[int]) -> tuple[int, ...]:
-        """The ids as a tuple, one begin-of-text token where there are none; `EngineError` for a bad id."""
-        ids = tuple(int(token) for token in token_ids)
-        if not ids:
-            start = self.tokenizer.bos_token_id
-            start = self.tokenizer.eos_token_id if start is None else start
-            if start is None:
-                raise EngineError(
-                    "the prompt is empty and the tokenizer has no token to begin with; give one"
-                )
-            return (start,)
-        if min(ids) < 0 or max(ids) >= self._vocabulary:
-            bad = min(ids) if min(ids) < 0 else max(ids)
-            raise EngineError(
-                f"token id {bad} is outside the model's vocabulary of {self._vocabulary}; "
-                "encode with the tokenizer of this engine"
-            )
-        return ids
+        return self.tokenizer.checked(token_ids, self._vocabulary)
 
 
 def open_engine(model: str, settings: dict[str, Any]) -> TransformersEngine:
