@@ -93,11 +93,19 @@ def thaw(path: Path, task: str) -> list[Problem]:
 
 
 def choose(
-    problems: Sequence[Problem], *, without: Collection[str], most: int | None, seed: int
+    problems: Sequence[Problem], *, without: Collection[str], most: int | None, turn: int, seed: int
 ) -> list[Problem]:
-    """The problems of an iteration: all but those `without`, at most `most`, drawn by the seed, in order."""
-    left = [problem for problem in problems if problem.id not in without]
+    """The problems of turn number `turn` (from 0), as they stand in `problems`.
+
+    Those are all but the ones `without`, or `most` of them: the problems are gone through in an order that
+    the seed draws, round and round, `most` a turn, so that all are taken before one is taken again.
+    """
+    left = [index for index, problem in enumerate(problems) if problem.id not in without]
     if most is None or most >= len(left):
-        return left
-    drawn = set(random.Random(derive(seed, "problems")).sample(range(len(left)), most))
-    return [problem for index, problem in enumerate(left) if index in drawn]
+        return [problems[index] for index in left]
+    order = list(range(len(problems)))
+    random.Random(derive(seed, "problems")).shuffle(order)
+    first = turn * most % len(order)
+    allowed = set(left)
+    taken = [index for index in (*order[first:], *order[:first]) if index in allowed][:most]
+    return [problems[index] for index in sorted(taken)]

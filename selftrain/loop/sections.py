@@ -78,8 +78,9 @@ class EnginePart:
 class SearchPart:
     """How training problems are searched. `settings` as for `search solve` (`width`, `policy.temperature`).
 
-    `problems`: how many an iteration takes, drawn by the seed (None: all). `max_failed`: share of problems
-    that may end with an error; beyond it the run stops, and resuming tries them again.
+    `problems`: how many an iteration takes, in an order that the seed draws, all before one is taken again
+    (None: all). `max_failed`: share of problems that may end with an error; beyond it the run stops, and
+    resuming tries them again.
     """
 
     algorithm: str = "mcts"

@@ -118,7 +118,8 @@ def _problem_files(
             thaw(problems_path(run, name, TRAIN), task),
             without=left_out.get(name, set()),
             most=run.config.search.problems,
-            seed=run.seed(iteration, "problems", name),
+            turn=iteration - 1,
+            seed=run.seed(0, "problems", name),
         )
         if problems:
             path = folder / "problems" / f"{name}.jsonl"

@@ -87,6 +87,7 @@ def _sets(run: Context, iteration: int, part: TunePart, folder: Path) -> tuple[P
             thaw(problems_path(run, name, TRAIN), task),
             without=left_out.get(name, set()),
             most=share,
+            turn=0,
             seed=seed,
         )
         if problems:

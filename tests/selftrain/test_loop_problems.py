@@ -1,0 +1,46 @@
+"""Which training problems an iteration takes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftrain.loop.problems import choose
+from tasks.base import Problem
+
+
+def problems(count: int) -> list[Problem]:
+    return [Problem(id=str(number), task="math", question=f"Number {number}?") for number in range(count)]
+
+
+def ids(chosen: list[Problem]) -> list[int]:
+    return [int(problem.id) for problem in chosen]
+
+
+@given(pool=st.integers(2, 40), most=st.integers(1, 15), seed=st.integers(0, 5))
+def test_every_problem_is_taken_before_one_is_taken_again(pool: int, most: int, seed: int) -> None:
+    turns = [ids(choose(problems(pool), without=(), most=most, turn=turn, seed=seed)) for turn in range(pool)]
+    assert all(turn == sorted(set(turn)) and len(turn) == min(most, pool) for turn in turns)
+    if most >= pool:
+        return
+    taken: list[int] = [0] * pool
+    for turn in turns:
+        for one in turn:
+            taken[one] += 1
+        assert max(taken) - min(taken) <= 1
+
+
+@given(pool=st.integers(2, 40), most=st.integers(1, 15), turn=st.integers(0, 9), data=st.data())
+def test_a_turn_is_full_where_enough_problems_are_left(
+    pool: int, most: int, turn: int, data: st.DataObject
+) -> None:
+    without = data.draw(st.sets(st.integers(0, pool - 1)))
+    chosen = ids(choose(problems(pool), without=set(map(str, without)), most=most, turn=turn, seed=0))
+    assert len(chosen) == min(most, pool - len(without))
+    assert not without & set(chosen)
+
+
+def test_seeds_draw_other_orders_and_a_seed_the_same() -> None:
+    drawn = [ids(choose(problems(30), without=(), most=10, turn=0, seed=seed)) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert ids(choose(problems(30), without=(), most=None, turn=2, seed=0)) == list(range(30))
