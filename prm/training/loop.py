@@ -81,7 +81,7 @@ class Loop(ABC):
 
     @property
     def finished(self) -> bool:
-        """Whether the last step is seen."""
+        """Whether the last step is done."""
         return self.step >= self.order.steps
 
     def run(
