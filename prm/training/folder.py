@@ -3,7 +3,7 @@
     out/run.json        base, data and config of the run, with hashes and versions
     out/summary.json    what it came to; there once it is finished
 
-Contract: `claim` refuses a run of another base, other data or another config, and the error says what
+Contract: `finished` refuses a run of another base, other data or another config, and the error says what
 differs. Only the first process writes.
 """
 
@@ -25,6 +25,8 @@ from treesearch.engines.hf_load import weights_hash
 
 RUN = "run.json"
 SUMMARY = "summary.json"
+FREE = frozenset({"checkpoint_every", "device", "log_every", "sink", "sink_project"})
+"""Settings that may change when a run goes on, in every kind of training."""
 _SCHEMA = 1
 
 
@@ -62,16 +64,15 @@ def read_run(out: Path) -> dict[str, Any] | None:
     return found
 
 
-def refuse_another(out: Path, run: Mapping[str, Any], *, free: Collection[str]) -> None:
-    """`UsageError` where `out` holds a run that is not `run`; the settings `free` may differ."""
+def finished(out: Path, run: Mapping[str, Any], *, free: Collection[str]) -> Outcome | None:
+    """What the run in `out` came to; None where it is not finished, or not begun.
+
+    `UsageError` where that run is not `run`, the settings `free` left aside.
+    """
     there = read_run(out)
     differs = "; ".join(_differences(there, run, free)) if there is not None else ""
     if differs:
         raise UsageError(f"{out} holds another training run: {differs}; give another folder")
-
-
-def finished(out: Path) -> Outcome | None:
-    """What the run in `out` came to; None where it is not finished."""
     path = out / SUMMARY
     if not path.exists():
         return None

@@ -60,6 +60,7 @@ class Loop(ABC):
     """One run in the folder `out`. See the module.
 
     A subclass calls `_take_up` at the end of its own start, which goes on from a checkpoint where one is.
+    `shown` are the settings that a sink of metrics gets.
     """
 
     def __init__(
@@ -69,10 +70,17 @@ class Loop(ABC):
         *,
         examples: Sequence[Example],
         parameters: Mapping[str, nn.Parameter],
-        metrics: Metrics,
+        shown: Mapping[str, Any],
         processes: Processes,
     ) -> None:
-        self.out, self.parameters, self.metrics, self.processes = out, parameters, metrics, processes
+        self.out, self.parameters, self.processes = out, parameters, processes
+        self.metrics = Metrics(
+            out,
+            writes=processes.is_first,
+            sink=settings.sink,
+            project=settings.sink_project,
+            settings=shown,
+        )
         self.order = Order(examples, settings)
         self.optimizer = make_optimizer(parameters, settings)
         self.step = self.tokens = 0
@@ -181,6 +189,5 @@ class Loop(ABC):
 
     def _stops(self, stop: Callable[[], bool] | None) -> bool:
         """Whether any process was asked to stop; all of them agree."""
-        asked = torch.tensor([float(stop is not None and stop())], device=self.processes.device)
-        self.processes.add_up([asked])
+        asked = self.processes.total(torch.tensor([float(stop is not None and stop())]))
         return bool(asked.item() > 0)

@@ -30,7 +30,7 @@ import transformers
 
 from prm.training.config import TrainConfig
 from prm.training.export import export
-from prm.training.folder import Outcome, claim, describe, finish, finished, refuse_another
+from prm.training.folder import FREE, Outcome, claim, describe, finish, finished
 from prm.training.heads import HEADS, head_of, pair_examples, step_examples
 from prm.training.layout import Example, Layout
 from prm.training.loop import Progress
@@ -46,8 +46,6 @@ from treesearch.engines.hf_load import choose_device, load
 from treesearch.policies import resolve_model
 
 REFERENCE = "reference.safetensors"
-FREE = frozenset({"checkpoint_every", "device", "log_every", "sink", "sink_project"})
-"""Settings that may change when a run goes on."""
 
 
 def train(
@@ -74,8 +72,7 @@ def train(
     folder = resolve_model(base)
     data = {"source": source, "rows": len(rows), "sha256": _hash_of(rows)}
     described = describe(base, folder, data, asdict(chosen))
-    refuse_another(out, described, free=FREE)
-    before = finished(out)
+    before = finished(out, described, free=FREE)
     if before is not None:
         return before
     language_model, tokenizer = load(

@@ -22,7 +22,6 @@ from prm.training.config import TrainConfig
 from prm.training.heads import HEADS
 from prm.training.heldout import evaluate
 from prm.training.loop import Loop, Seen
-from prm.training.metrics import Metrics
 from prm.training.model import TrainedModel
 from prm.training.objectives import batch_loss, member_totals, member_weights
 from prm.training.processes import Processes
@@ -44,13 +43,7 @@ class Trainer(Loop):
             self.config,
             examples=split.train,
             parameters=model.trainable(),
-            metrics=Metrics(
-                out,
-                writes=processes.is_first,
-                sink=self.config.sink,
-                project=self.config.sink_project,
-                settings=asdict(self.config),
-            ),
+            shown=asdict(self.config),
             processes=processes,
         )
         self._members = member_weights([example.problem for example in split.train], self.config)

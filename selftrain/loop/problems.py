@@ -14,6 +14,7 @@ import json
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from selftrain.loop.sections import ProblemSource, TaskPart
@@ -100,12 +101,12 @@ def choose(
     Those are all but the ones `without`, or `most` of them: the problems are gone through in an order that
     the seed draws, round and round, `most` a turn, so that all are taken before one is taken again.
     """
-    left = [index for index, problem in enumerate(problems) if problem.id not in without]
+    left = [problem for problem in problems if problem.id not in without]
     if most is None or most >= len(left):
-        return [problems[index] for index in left]
-    order = list(range(len(problems)))
+        return left
+    order = [problem.id for problem in problems]
     random.Random(derive(seed, "problems")).shuffle(order)
     first = turn * most % len(order)
-    allowed = set(left)
-    taken = [index for index in (*order[first:], *order[:first]) if index in allowed][:most]
-    return [problems[index] for index in sorted(taken)]
+    in_turn = (name for name in (*order[first:], *order[:first]) if name not in without)
+    taken = set(islice(in_turn, most))
+    return [problem for problem in left if problem.id in taken]

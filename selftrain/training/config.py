@@ -140,7 +140,7 @@ class TrainConfig:
 
 
 def shared_settings(config: TrainConfig) -> shared.TrainConfig:
-    """The settings that the parts of `prm.training` read: order of units, optimizer, rate, pace, adapters."""
+    """The settings that the parts of `prm.training` read: order of units, optimizer, adapters, metrics."""
     return shared.TrainConfig(
         batch_size=config.batch_trees,
         epochs=config.epochs,
@@ -151,6 +151,8 @@ def shared_settings(config: TrainConfig) -> shared.TrainConfig:
         clip=config.clip,
         checkpoint_every=config.checkpoint_every,
         log_every=config.log_every,
+        sink=config.sink,
+        sink_project=config.sink_project,
         lora_rank=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_targets=config.lora_targets,

@@ -82,9 +82,7 @@ def base_sums(policy: PackedPolicy, items: Sequence[Item], processes: Processes)
             for item, part in zip(unit.items, parts, strict=True):
                 found[places[id(item)]] = part
     let_go(policy)
-    whole = torch.cat(found).to(processes.device)
-    processes.add_up([whole])
-    return list(whole.cpu().split([len(one) for one in found]))
+    return list(processes.total(torch.cat(found)).split([len(one) for one in found]))
 
 
 def _work(

@@ -29,7 +29,8 @@ from typing import Any
 
 import torch
 
-from prm.training.folder import Outcome, claim, describe, finish, finished, refuse_another
+from prm.training.folder import FREE as SHARED_FREE
+from prm.training.folder import Outcome, claim, describe, finish, finished
 from prm.training.loop import Progress
 from prm.training.precision import resolve_precision
 from prm.training.processes import Processes, open_processes
@@ -48,11 +49,7 @@ from selftrain.training.units import make_item
 from treesearch.engines.hf_load import choose_device, load
 from treesearch.policies import resolve_model
 
-_SCHEMA = 1
-FREE = frozenset(
-    {"attention", "checkpoint_every", "device", "evaluate_every", "gradient_checkpointing", "log_every"}
-    | {"pass_tokens", "shard", "sink", "sink_project"}
-)
+FREE = SHARED_FREE | {"attention", "evaluate_every", "gradient_checkpointing", "pass_tokens", "shard"}
 """Settings that may change when a run goes on. What changes speed or memory changes weights by rounding."""
 
 
@@ -81,8 +78,7 @@ def train(
     folder = resolve_model(base)
     data = {"source": source, "trees": len(trees), "sha256": _hash_of(trees)}
     described = describe(base, folder, data, asdict(chosen))
-    refuse_another(out, described, free=FREE)
-    before = finished(out)
+    before = finished(out, described, free=FREE)
     if before is not None:
         return before
     policy, tokenizer = _open(folder, chosen, processes)

@@ -16,7 +16,6 @@ from typing import Any
 from torch.nn.utils import clip_grad_norm_
 
 from prm.training.loop import Loop, Seen
-from prm.training.metrics import Metrics
 from prm.training.processes import Processes
 from selftrain.training.config import shared_settings
 from selftrain.training.figures import as_json
@@ -37,13 +36,7 @@ class Trainer(Loop):
             shared_settings(self.config),
             examples=[as_example(item) for item in split.train],
             parameters=policy.trainable(),
-            metrics=Metrics(
-                out,
-                writes=processes.is_first,
-                sink=self.config.sink,
-                project=self.config.sink_project,
-                settings=asdict(self.config),
-            ),
+            shown=asdict(self.config),
             processes=processes,
         )
         self.before: dict[str, float] | None = None
