@@ -123,6 +123,6 @@ def require_clean(report: Report, path: Path | None = None) -> None:
     where = f" (report: {path})" if path else ""
     raise ContaminationError(
         f"{len(report.contaminated)} of {report.training.problems} training problems are in an evaluation "
-        f"set{where}: {first}{more}. Take them out: on_overlap: drop in a run, "
-        "--out FILE at the command line"
+        f"set{where}: {first}{more}. Take them out: in a run with "
+        "--set decontamination.settings.on_overlap=drop, with search selftrain decontaminate by --out FILE"
     )

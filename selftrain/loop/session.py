@@ -4,9 +4,10 @@
     status = resume(Path("selftraining/first"))
 
 Contract: a folder that holds a run is gone on with; another configuration (more iterations aside) is refused
-with what differs, unless a stage is redone with it. One process works on a run at a time. Cancelling (ctrl-C
-on the command line) leaves a run that can be resumed. `redo` names a stage (`train`, or `2/train`): what it
-and the stages and iterations behind it made is taken away, and they are run anew.
+with what differs, unless a stage is redone with it. Until its first stage is finished a run takes any. One
+process works on a run at a time. Cancelling (ctrl-C on the command line) leaves a run that can be resumed.
+`redo` names a stage (`train`, or `2/train`): what it and the stages and iterations behind it made is taken
+away, and they are run anew.
 """
 
 from __future__ import annotations
@@ -119,6 +120,8 @@ def _claim(folder: Path, config: LoopConfig, redo: str | None, log: EventLog) ->
             raise UsageError(f"{folder} is not empty and holds no run; name another folder with --out")
         if redo is not None:
             raise UsageError(f"{folder} holds no run yet; there is nothing to redo")
+    elif redo is None and not any((folder / "iterations").glob(f"*/*/{FILE}")):  # contaminated, as a rule
+        shutil.rmtree(folder / "iterations", ignore_errors=True)
     else:
         found = differences(read_header(folder), config)
         if found and redo is None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from selftrain.loop import Action, LoopConfig, read_config, run
 from selftrain.loop.checks import check
+from selftrain.loop.context import StageError
+from selftrain.loop.layout import stage_folder
+from selftrain.loop.manifest import read_manifest
 from selftrain.loop.parts import Parts
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +58,22 @@ def test_a_recipe_names_its_paper_its_deviations_and_commands_that_are_valid(nam
     assert len(found) == 2
     for config in found:
         check(config, Parts())
+
+
+def test_the_problems_of_the_recipes_whole_commands_are_taken_by_the_first_stage(tmp_path: Path) -> None:
+    """All recipes have the same ones. Two of some thousand that a generator makes may be nearly the same."""
+    first, *others = [commands(name)[0] for name in RECIPES]
+    assert all((one.tasks, one.decontamination) == (first.tasks, first.decontamination) for one in others)
+
+    async def no_further(*_: Any, **__: Any) -> Any:
+        raise StageError("far enough")
+
+    with pytest.raises(StageError, match="far enough"):
+        run(first, tmp_path / "run", parts=Parts(evaluate=no_further))
+    manifest = read_manifest(stage_folder(tmp_path / "run", 0, "decontaminate"))
+    assert manifest is not None
+    assert manifest.results["problems"]["math/train"] == 2000
+    assert len(manifest.results["dropped"]) < 20
 
 
 @pytest.mark.parametrize("name", RECIPES)

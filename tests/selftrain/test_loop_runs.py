@@ -195,6 +195,25 @@ def test_a_held_out_problem_among_the_training_problems_stops_the_run_before_any
     assert json.loads(report.read_text())["clean"] is False
 
 
+@pytest.mark.parametrize("mend", ["setting", "file"])
+def test_a_run_that_an_overlap_stopped_takes_the_mend_in_its_folder(
+    mend: str, world: World, tmp_path: Path
+) -> None:
+    planted, clean = tmp_path / "planted.jsonl", world.train.read_text()
+    planted.write_text(clean + world.heldout.read_text().splitlines()[2].replace("tools-2", "mine") + "\n")
+    changes: dict[str, Any] = {"tasks__count__train__data": str(planted)}
+    with pytest.raises(DataError, match="on_overlap=drop"):
+        run(world.config(**changes), tmp_path / "run")
+    if mend == "setting":
+        changes["decontamination__settings"] = {"on_overlap": "drop"}
+    else:
+        planted.write_text(clean)
+    found = go(world, tmp_path / "run", 1, 1, **changes)
+    assert found.finished
+    with pytest.raises(UsageError, match="holds another run"):  # what is finished is not thrown away
+        run(world.config(**changes, seed=7), tmp_path / "run")
+
+
 def test_problems_of_a_later_test_are_kept_out_of_training_too_and_not_measured_on(
     world: World, tmp_path: Path
 ) -> None:
