@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.checkpoint import Card, is_checkpoint, read_card
-from prm.conventions import Convention, LogRatio, Verdict, detect, find
+from prm.conventions import Convention, LogRatio, Verdict, detect, find, names
 from prm.scoring.base import StepScorer
 from prm.scoring.options import ScoringOptions
 from tasks.errors import MissingPrerequisiteError, UsageError, unknown_name
@@ -93,8 +93,25 @@ def open_scorer(name: str, settings: Mapping[str, Any] | None = None) -> StepSco
         )
     if is_checkpoint(folder):
         return _open_own(folder, read_card(folder), given)
+    if not folder.is_dir():
+        _check_hub_id(name, given)
     convention = find(given.family) if given.family else detect(name, _config(folder))
     return _open_published(name, convention, given)
+
+
+def _check_hub_id(name: str, settings: ScorerSettings) -> None:
+    """Refuse what is no folder here and can be nothing on the hub, or does not tell its family."""
+    from treesearch.engines.hf_load import check_folder, is_path
+
+    if is_path(name):
+        check_folder(Path(name).expanduser())
+    try:
+        settings.family or detect(name, {})
+    except UsageError as error:
+        raise UsageError(
+            f"there is no folder {name!r}, and as a hub id it does not say what family it is of; check the "
+            f"path, or give family=NAME, one of: {', '.join(names())}"
+        ) from error
 
 
 def open_uncalibrated(folder: Path, settings: Mapping[str, Any] | None = None) -> StepScorer:

@@ -243,6 +243,18 @@ def test_the_embedded_model_that_is_not_there_says_what_to_do(monkeypatch, tmp_p
     assert embedded_folder().parts[-3:] == ("prm", "models", "embedded")
 
 
+@pytest.mark.parametrize("family", ["", "math-shepherd"])
+def test_a_folder_that_is_not_there_is_said_to_be_missing(family: str) -> None:
+    for name in ("runs/prm/model", "./nowhere"):
+        with pytest.raises(UsageError, match=r"model folder '(runs/prm/model|nowhere)' does not exist"):
+            open_scorer(name, {"family": family})
+
+
+def test_a_name_that_is_no_folder_and_tells_no_family_may_be_either() -> None:
+    with pytest.raises(UsageError, match=r"no folder 'runs/prm', and as a hub id .*family=NAME"):
+        open_scorer("runs/prm")
+
+
 def test_wrong_settings_name_the_nearest(tmp_path):
     folder = write(tmp_path / "prm", card=Card(convention="steps", head=VALUE), head=value_head())
     with pytest.raises(UsageError, match="unknown setting of prm 'cache_md'; did you mean 'cache_mb'"):

@@ -37,7 +37,7 @@ def load(model: str, *, device: str, dtype: str) -> tuple[Any, Any]:
     """The model, on its device and ready for inference, and its `transformers` tokenizer."""
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
-    if _is_path(model):
+    if is_path(model):
         folder = Path(model).expanduser()
         check_folder(folder)
         model = str(folder)
@@ -146,7 +146,7 @@ def model_folder(model: str) -> Path:
     Raises `UsageError` where a folder holds no model, `MissingPrerequisiteError` where a hub id is neither
     cached nor to be had.
     """
-    if _is_path(model):
+    if is_path(model):
         folder = Path(model).expanduser()
     else:
         try:
@@ -180,6 +180,6 @@ def weights_hash(model: str) -> str:
     return digest.hexdigest()
 
 
-def _is_path(model: str) -> bool:
+def is_path(model: str) -> bool:
     """Whether a model's name means a folder: it exists, or cannot be a hub id (ORGANISATION/NAME)."""
     return os.path.isdir(model) or model.startswith((".", "/", "~")) or model.count("/") > 1 or not model
