@@ -105,16 +105,21 @@ def from_json(content: Mapping[str, Any]) -> LoopConfig:
     return read(LoopConfig, content, "the configuration")
 
 
+_SOURCES = {"data": ("generate", "start"), "generate": ("data",)}
+"""Of problems: what a key that is laid over others takes the place of."""
+
+
 def read_config(files: Sequence[Path], assignments: Sequence[str] = ()) -> LoopConfig:
     """YAML files laid over each other, the later ones on top, then assignments such as ``seed=1``.
 
+    Problems from a file take the place of generated ones below them, and the other way round.
     Raises `UsageError` for what cannot be read, unknown keys and values that do not fit.
     """
     given: dict[str, Any] = {}
     for file in files:
-        given = overlay(given, read_yaml(file))
+        given = overlay(given, read_yaml(file), instead=_SOURCES)
     for key, text in parse_assignments(list(assignments)).items():
-        given = assign(given, key.replace("-", "_") if "." not in key else key, text)
+        given = assign(given, key.replace("-", "_") if "." not in key else key, text, instead=_SOURCES)
     return from_json(given)
 
 

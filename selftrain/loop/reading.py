@@ -14,7 +14,7 @@ It knows nothing of self-training.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -24,6 +24,8 @@ from tasks.errors import UsageError, unknown_name
 from treesearch.settings import coerce
 
 T = TypeVar("T")
+Instead = Mapping[str, Collection[str]]
+_OF_NONE: Instead = {}
 _WHOLE = "settings"
 _NONE = ("none", "null", "")
 
@@ -47,7 +49,7 @@ def read(cls: type[T], given: Mapping[str, Any], what: str) -> T:
 def _value(raw: Any, hint: Any, name: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType) and any(_is_part(arg) for arg in args):
-        if raw is None or (isinstance(raw, str) and raw.lower() in _NONE):
+        if _is_none(raw):
             return None
         return _value(raw, next(arg for arg in args if _is_part(arg)), name)
     if _is_part(hint):
@@ -88,30 +90,47 @@ def _mapping(raw: Any, name: str) -> Mapping[str, Any]:
     return {str(key): value for key, value in cast("Mapping[Any, Any]", raw).items()}
 
 
-def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`: mappings are merged key by key, anything else is replaced."""
-    merged = dict(below)
+def overlay(
+    below: Mapping[str, Any], above: Mapping[str, Any], *, instead: Instead = _OF_NONE
+) -> dict[str, Any]:
+    """`above` laid over `below`: mappings are merged key by key, anything else is replaced.
+
+    `instead` names the keys whose place another key of the same mapping takes.
+    """
+    merged = _without_others(below, above, instead)
     for key, value in above.items():
         old = merged.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            merged[key] = overlay(cast("Mapping[str, Any]", old), cast("Mapping[str, Any]", value))
+            lower, upper = cast("Mapping[str, Any]", old), cast("Mapping[str, Any]", value)
+            merged[key] = overlay(lower, upper, instead=instead)
         else:
             merged[key] = value
     return merged
 
 
-def assign(given: Mapping[str, Any], key: str, text: str) -> dict[str, Any]:
-    """`given` with the value of `text` (read as YAML) at the dotted path `key`."""
+def _without_others(below: Mapping[str, Any], above: Mapping[str, Any], instead: Instead) -> dict[str, Any]:
+    given = [key for key, value in above.items() if not _is_none(value)]
+    others = {other for key in given for other in instead.get(key, ())}.difference(above)
+    return {key: value for key, value in below.items() if key not in others}
+
+
+def _is_none(raw: Any) -> bool:
+    return raw is None or (isinstance(raw, str) and raw.lower() in _NONE)
+
+
+def assign(given: Mapping[str, Any], key: str, text: str, *, instead: Instead = _OF_NONE) -> dict[str, Any]:
+    """`given` with the value of `text` (read as YAML) at the dotted path `key`; `instead` as in `overlay`."""
     head, dot, rest = key.partition(".")
     if not head or (dot and not rest):
         raise UsageError(f"--set takes a dotted name such as search.budget_tokens=500, got {key!r}")
     if not dot:
-        return {**given, head: _scalar(text, key)}
+        above = {head: _scalar(text, key)}
+        return _without_others(given, above, instead) | above
     below = given.get(head)
     inner: Mapping[str, Any] = cast("Mapping[str, Any]", below) if isinstance(below, Mapping) else {}
     if head == _WHOLE:
         return {**given, head: {**inner, rest: _scalar(text, key)}}
-    return {**given, head: assign(inner, rest, text)}
+    return {**given, head: assign(inner, rest, text, instead=instead)}
 
 
 def _scalar(text: str, key: str) -> Any:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from selftrain.loop import from_json, read_config
 from selftrain.loop.config import anchored, differences
 from selftrain.loop.reading import assign, overlay
+from selftrain.loop.sections import ProblemSource
 from tasks.errors import DataError, UsageError
 
 TASKS = {"toy": {"train": {"generate": 3}, "heldout": {"generate": 2}}}
@@ -120,6 +121,26 @@ def test_differences_name_the_place_and_both_values_and_allow_more_iterations() 
         "search.settings.width: None in the run, 8 now",
         "gate.alpha: 0.05 in the run, 0.01 now",
     ]
+
+
+@pytest.mark.parametrize(
+    ("above", "assigned", "train"),
+    [
+        ("{data: mine.jsonl}", [], {"data": "mine.jsonl", "limit": 9}),
+        ("{data: mine.jsonl, generate: null}", [], {"data": "mine.jsonl", "limit": 9}),
+        ("{limit: 3}", ["data=mine.jsonl"], {"data": "mine.jsonl", "limit": 3}),
+        ("{limit: 3}", ["data=mine.jsonl", "generate=none"], {"data": "mine.jsonl", "limit": 3}),
+        ("{data: mine.jsonl}", ["generate=7"], {"generate": 7, "limit": 9}),
+    ],
+)
+def test_problems_of_a_file_take_the_place_of_generated_ones_below(
+    above: str, assigned: list[str], train: dict[str, Any], tmp_path: Path
+) -> None:
+    files = [tmp_path / "below.yaml", tmp_path / "above.yaml"]
+    files[0].write_text("tasks: {toy: {train: {generate: 5, start: 2, limit: 9}, heldout: {generate: 1}}}")
+    files[1].write_text(f"tasks: {{toy: {{train: {above}}}}}")
+    found = read_config(files, [f"tasks.toy.train.{one}" for one in assigned])
+    assert found.task("toy").train == ProblemSource(**train)
 
 
 def test_paths_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
