@@ -146,4 +146,14 @@ def _read_all(folder: Path, run: Context) -> list[Searched]:
 
 
 def _shown(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "no tree was given to it"
+    """Why a builder kept nothing, the commonest reason first."""
+    from selftrain.builders import REASONS
+
+    left_out = sorted(counts.items(), key=lambda entry: -entry[1])
+    told = [
+        f"{count:,} {name} ({REASONS.get(name.removeprefix('dropped.'), '')})" for name, count in left_out
+    ]
+    hint = ""
+    if left_out and left_out[0][0] == "dropped.no_solution":
+        hint = "; roll-outs are no solutions: if the search ends at the first right one, set its gate above 1"
+    return (", ".join(told).replace(" ()", "") or "no tree was given to it") + hint
