@@ -105,8 +105,10 @@ def _check_hub_id(name: str, settings: ScorerSettings) -> None:
 
     if is_path(name):
         check_folder(Path(name).expanduser())
+    if settings.family:
+        return
     try:
-        settings.family or detect(name, {})
+        detect(name, {})
     except UsageError as error:
         raise UsageError(
             f"there is no folder {name!r}, and as a hub id it does not say what family it is of; check the "
