@@ -150,10 +150,11 @@ def _shown(counts: Mapping[str, int]) -> str:
     from selftrain.builders import REASONS
 
     left_out = sorted(counts.items(), key=lambda entry: -entry[1])
-    told = [
-        f"{count:,} {name} ({REASONS.get(name.removeprefix('dropped.'), '')})" for name, count in left_out
-    ]
+    told: list[str] = []
+    for name, count in left_out:
+        meaning = REASONS.get(name.removeprefix("dropped."))
+        told.append(f"{count:,} {name} ({meaning})" if meaning else f"{count:,} {name}")
     hint = ""
     if left_out and left_out[0][0] == "dropped.no_solution":
         hint = "; roll-outs are no solutions: if the search ends at the first right one, set its gate above 1"
-    return (", ".join(told).replace(" ()", "") or "no tree was given to it") + hint
+    return (", ".join(told) or "no tree was given to it") + hint
