@@ -14,12 +14,13 @@ import argparse
 import asyncio
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prm.aggregates import aggregate, applicable
 from prm.evaluation import auroc, score_all
@@ -29,6 +30,7 @@ from prm.training import Progress, StepRow, TrainConfig, train
 from treesearch.policies import embedded_folder
 from treesearch.seeds import derive
 
+Floats = NDArray[np.float64]
 HERE = Path(__file__).parent
 TEST_SHARE = 0.3
 BINS = 12
@@ -136,44 +138,16 @@ def scores(folder: Path, test: Sequence[Written]) -> dict[str, list[float]]:
     return {how: [aggregate(each, how) for each in steps] for how in AGGREGATES if how in fitting}
 
 
-def best_of(found: Sequence[float], test: Sequence[Written]) -> float:
-    """Chance that the best-scored of a problem's solutions is right, ties drawn."""
+def chances(found: Sequence[float], test: Sequence[Written]) -> Floats:
+    """For each problem the chance that the best-scored of its solutions is right, ties drawn."""
     problems: dict[str, list[tuple[float, bool]]] = {}
     for score, one in zip(found, test, strict=True):
         problems.setdefault(one.problem, []).append((score, one.right))
-    chances: list[float] = []
-    for each in problems.values():
-        top = [right for score, right in each if score == max(score for score, _ in each)]
-        chances.append(sum(top) / len(top))
-    return sum(chances) / len(chances)
-
-
-def interval(
-    measure: Callable[[list[float], list[Written]], float],
-    first: Sequence[float],
-    second: Sequence[float],
-    test: Sequence[Written],
-) -> dict[str, Any]:
-    """Difference of a measure between two lists of scores: 95 % interval from a bootstrap of the problems."""
-    places: dict[str, list[int]] = {}
-    for index, one in enumerate(test):
-        places.setdefault(one.problem, []).append(index)
-    names, draw = list(places), random.Random(0)
-    differences: list[float] = []
-    for _ in range(DRAWS):
-        picked: list[int] = []
-        renamed: list[Written] = []
-        for copy, name in enumerate(draw.choices(names, k=len(names))):
-            picked += places[name]
-            renamed += [replace(test[index], problem=str(copy)) for index in places[name]]
-        one, other = ([found[index] for index in picked] for found in (first, second))
-        differences.append(measure(one, renamed) - measure(other, renamed))
-    low, high = np.quantile(differences, [0.025, 0.975])
-    whole = list(test)
-    return {
-        "difference": measure(list(first), whole) - measure(list(second), whole),
-        "ci95": [float(low), float(high)],
-    }
+    tops = [
+        [right for score, right in each if score == max(score for score, _ in each)]
+        for each in problems.values()
+    ]
+    return np.array([sum(top) / len(top) for top in tops])
 
 
 def area(found: Sequence[float], test: Sequence[Written]) -> float:
@@ -183,10 +157,55 @@ def area(found: Sequence[float], test: Sequence[Written]) -> float:
     return value
 
 
+class Resampled:
+    """Differences between two lists of scores of `test`; 95 % intervals from a bootstrap of its problems."""
+
+    def __init__(self, test: Sequence[Written]) -> None:
+        self._test = test
+        names = list(dict.fromkeys(one.problem for one in test))
+        place = {name: index for index, name in enumerate(names)}
+        draw = random.Random(0)
+        self._drawn = np.array(
+            [
+                np.bincount(draw.choices(range(len(names)), k=len(names)), minlength=len(names))
+                for _ in range(DRAWS)
+            ],
+            float,
+        )
+        """How often each problem was drawn [draws, problems]."""
+        self._weights = self._drawn[:, [place[one.problem] for one in test]]
+        """The same for its solutions [draws, solutions]."""
+        self._right = np.array([one.right for one in test])
+
+    def best_of(self, first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
+        """Of the mean chance that the best-scored of a problem's solutions is right."""
+        differences = chances(first, self._test) - chances(second, self._test)
+        return _interval(float(differences.mean()), self._drawn @ differences / len(differences))
+
+    def area(self, first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
+        """Of AUROC."""
+        difference = area(first, self._test) - area(second, self._test)
+        return _interval(difference, self._areas(first) - self._areas(second))
+
+    def _areas(self, found: Sequence[float]) -> Floats:
+        """AUROC of each draw: pairs of a right and a wrong solution count as often as both were drawn."""
+        values = np.asarray(found)
+        right, wrong = values[self._right, None], values[~self._right]
+        above = (right > wrong) + 0.5 * (right == wrong)
+        of_right, of_wrong = self._weights[:, self._right], self._weights[:, ~self._right]
+        won = ((of_right @ above) * of_wrong).sum(axis=1)
+        return won / of_right.sum(axis=1) / of_wrong.sum(axis=1)
+
+
+def _interval(difference: float, drawn: Floats) -> dict[str, Any]:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return {"difference": difference, "ci95": [float(low), float(high)]}
+
+
 def report(found: Sequence[float], test: Sequence[Written]) -> dict[str, Any]:
     """How well scores tell right solutions from wrong ones, and choose among the four of a problem."""
     measured = discrimination(found, [one.right for one in test], [one.problem for one in test])
-    return {**measured, "best_of_4": best_of(found, test)}
+    return {**measured, "best_of_4": float(chances(found, test).mean())}
 
 
 def chosen(every: Sequence[dict[str, list[float]]], test: Sequence[Written]) -> list[str]:
@@ -260,12 +279,13 @@ def main() -> None:
     length = by_length(train_on, test)
     found = {"length": length} | {name: each[AGGREGATES[0]] for name, each in every.items()}
     result: dict[str, Any] = {name: report(each, test) for name, each in found.items()}
-    result["any_of_4"] = best_of([0.0] * len(test), test)
+    result["any_of_4"] = float(chances([0.0] * len(test), test).mean())
+    resampled = Resampled(test)
     result["chosen_on_halves"] = chosen(seeds, test)
     for name, aggregates in every.items():
-        result[name]["best_of_4_over_length"] = interval(best_of, found[name], length, test)
+        result[name]["best_of_4_over_length"] = resampled.best_of(found[name], length)
         result[name]["aggregates"] = {
-            how: {"auroc": area(each, test), "over_length": interval(area, each, length, test)}
+            how: {"auroc": area(each, test), "over_length": resampled.area(each, length)}
             for how, each in aggregates.items()
         }
         result[name]["over_length"] = result[name]["aggregates"][AGGREGATES[0]]["over_length"]
