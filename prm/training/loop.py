@@ -4,8 +4,9 @@ Contract: what a step does is a function of the weights, the moments, the step's
 the batch comes from `batches.Order`, dropout from a seed derived of step and pass. So a run that was killed
 and goes on from its checkpoint ends with the same weights bit for bit (same machine, threads and number of
 processes) as one that was not. `run` polls `stop` between steps and leaves a checkpoint behind, wherever it
-stops. The figures of a line of metrics are of that step's batch, as the weights were before the step;
-``held_out`` are those of the held-out problems behind it.
+stops. A step whose gradient is not finite is not taken: `run` raises `UsageError`. The figures of a line of
+metrics are of that step's batch, as the weights were before the step; ``held_out`` are those of the held-out
+problems behind it.
 
 What a step learns from, and how held-out problems are measured, is the subclass's (`_add_gradients`,
 `_evaluate`).
@@ -13,6 +14,7 @@ What a step learns from, and how held-out problems are measured, is the subclass
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +33,7 @@ from prm.training.metrics import Metrics
 from prm.training.optimizer import make_optimizer, rate, set_rate
 from prm.training.processes import Processes
 from prm.training.state import load_state, save_state
+from tasks.errors import UsageError
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -158,6 +161,12 @@ class Loop(ABC):
         started = time.perf_counter()
         seen = self._add_gradients()
         norm = self._clip()
+        if not math.isfinite(norm):
+            raise UsageError(
+                f"training diverged: at step {self.step + 1} the loss is {seen.loss:g} and the gradient's norm "
+                f"{norm:g}; the weights before it are untouched. Begin in another folder with a lower "
+                "learning_rate, and look at the data of that step (log-probs and values must be finite)"
+            )
         set_rate(self.optimizer, rate(self.step, self.order.steps, self._settings))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -8,7 +8,8 @@ ReST-MCTS* (arXiv 2406.03816, section 3.3). NFT: Chen et al. (arXiv 2505.18116);
 gradient is that of a group-centred policy gradient is a test here.
 
 Deviations: NFT's public recipe draws new samples each step; here the old policy's log-probs are those
-stored when the tree was searched.
+stored when the tree was searched; and a wrong entry's ratio counts as at most e^30, gradient included, so
+that a sum over many tokens cannot overflow.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from prm.training.losses.reduction import reduce
+
+MOST_LOG_RATIO = 30.0
 
 
 def sft(
@@ -62,9 +65,12 @@ def nft(
     right = correct > 0.5
     factor = 1 - rates if omega is None else omega
     below_one = torch.where(right | (rates >= 1), 0.5, rates.to(log_ratios.dtype))
-    negative = (1 - below_one * torch.where(right, 0.0, log_ratios).exp()) / (1 - below_one)
-    held = negative + (negative.clamp_min(epsilon) - negative).detach()
-    return reduce(-factor * torch.where(right, log_ratios, held.log()), weights, total)
+    of_wrong = torch.where(right, 0.0, log_ratios)
+    of_wrong = of_wrong - (of_wrong - MOST_LOG_RATIO).clamp_min(0).detach()
+    negative = (1 - below_one * of_wrong.exp()) / (1 - below_one)
+    held = negative.detach().clamp_min(epsilon)
+    log_negative = held.log() + (negative - negative.detach()) / held
+    return reduce(-factor * torch.where(right, log_ratios, log_negative), weights, total)
 
 
 def nft_omega(rates: Tensor, *, by_deviation: bool = False) -> Tensor:

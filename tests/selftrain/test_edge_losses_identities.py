@@ -283,6 +283,24 @@ def test_a_clipped_negative_likelihood_still_pushes_the_token_down() -> None:
     )
 
 
+@pytest.mark.parametrize("log_ratio", [10.0, 16.7, 17.0, 29.0])
+def test_nft_in_float32_is_what_it_is_in_float64_where_ratios_are_large(log_ratio: float) -> None:
+    def at(kind: torch.dtype) -> tuple[float, float]:
+        z = torch.tensor([log_ratio], dtype=kind, requires_grad=True)
+        loss = losses.nft(z, torch.zeros(1), torch.full((1,), 0.5, dtype=kind))
+        return float(loss.detach()), float(torch.autograd.grad(loss, z)[0])
+
+    assert at(torch.float32) == pytest.approx(at(torch.float64), rel=1e-5)
+    assert at(torch.float64) == pytest.approx((0.0, 0.5 * math.exp(log_ratio)), rel=1e-9)
+
+
+def test_nft_of_a_ratio_that_overflows_has_the_gradient_of_the_largest_that_counts() -> None:
+    z = torch.tensor([200.0], requires_grad=True)
+    losses.nft(z, torch.zeros(1), torch.full((1,), 0.5)).backward()
+    assert z.grad is not None
+    assert float(z.grad) == pytest.approx(0.5 * math.exp(30), rel=1e-5)
+
+
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=8))
 def test_what_is_still_to_come_after_delta_is_the_steps_own_reward(rewards: list[float]) -> None:
     given_rewards = torch.tensor(rewards, dtype=torch.float64)

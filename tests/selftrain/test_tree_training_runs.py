@@ -195,6 +195,15 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_ends_with_the_sam
     assert [line["step"] for line in lines_of(out)] == list(range(1, step + 4))
 
 
+def test_a_step_whose_gradient_is_not_finite_is_not_taken(base: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"objective": "sft", "epochs": 4, "learning_rate": 1e30, "checkpoint_every": 1}
+    with pytest.raises(UsageError, match="diverged: at step 2 .*lower learning_rate"):
+        run(rich_trees(4), base, tmp_path, **settings)
+    assert [line["step"] for line in lines_of(tmp_path)] == [1]
+    assert (tmp_path / CHECKPOINT).exists()
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_finished_run_is_not_trained_again_and_may_show_and_compute_otherwise(
     base: Path, tmp_path: Path
 ) -> None:
