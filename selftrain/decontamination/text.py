@@ -23,36 +23,19 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from selftrain.decontamination.spelled import spelled_number
+from selftrain.decontamination.typesetting import plain
+
 NUMBER = "#"
 LETTER = "_"
 END = "."
 
-_SMALL = {
-    "zero": 0, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
-    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
-    "seventeen": 17, "eighteen": 18, "nineteen": 19,
-}  # fmt: skip
-_LARGE = {
-    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
-    "ninety": 90,
-}  # fmt: skip
-_FRACTION = re.compile(r"\\[dt]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
-_LAYOUT = re.compile(
-    r"\\(?:left|right|bigl?|bigr?|displaystyle|limits|quad|qquad|text|textbf|textit|mathrm|mathbf|mbox)"
-    r"(?![a-z])|\\[,;!: ()\[\]]|[$~&]"
-)
-_APOSTROPHE = re.compile("['’`]")
-_SIGNS = {
-    r"\times": "*", r"\cdot": "*", r"\div": "/", r"\leq": r"\le", r"\geq": r"\ge", "×": "*", "·": "*",
-    "÷": "/", "⁄": "/", "−": "-", "–": "-", "≤": r"\le ", "≥": r"\ge ", r"\%": "%",
-    "percent": "%",
-}  # fmt: skip
-_SIGN = re.compile("|".join(re.escape(key) + ("(?![a-z])" if key[-1].isalpha() else "") for key in _SIGNS))
 _TOKEN = re.compile(
     r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+)|(?P<command>\\[a-z]+)"
     r"|(?P<ideograph>[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])|(?P<word>[^\W\d_\u3040-\ud7a3]+)"
-    r"|(?P<sign>[-+*/=^<>!|%])|(?P<bracket>[()\[\]{}])|(?P<end>[.?。？])"
+    r"|(?P<sign>[-+*/=^<>!|%])|(?P<bracket>[()\[\]{}])|(?P<end>[.?。？])|(?P<other>[^\w\s])"
 )
+_BRACKETED = re.compile(r"[(\[{][)\]}]")
 _FIGURES = ("number", "command", "sign")
 
 
@@ -85,7 +68,7 @@ class _Token:
 
 def read_text(text: str) -> Reading:
     """The reading of a text. `key` is empty for a text without a letter, number or sign."""
-    found = _numbers_of_words(_without_punctuation(_without_single_brackets(_scan(_plain(text)))))
+    found = _numbers_of_words(_without_punctuation(_without_single_brackets(_scan(plain(text)))))
     spoken = [token for token in found if token.kind != "end"]
     if spoken and found[-1].kind != "end":
         found.append(_Token(END, "end"))
@@ -98,20 +81,21 @@ def read_text(text: str) -> Reading:
     )
 
 
-def _plain(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text).casefold().replace("{,}", ",")
-    text = _FRACTION.sub(lambda match: f"({match[1] or match[2]})/({match[3] or match[4]})", text)
-    text = _APOSTROPHE.sub("", _LAYOUT.sub(" ", text))
-    return _SIGN.sub(lambda match: _SIGNS[match[0]], text)
-
-
 def _scan(text: str) -> list[_Token]:
     found: list[_Token] = []
     for match in _TOKEN.finditer(text):
         kind, (start, stop) = str(match.lastgroup), match.span()
-        content = _number(match[0]) if kind == "number" else END if kind == "end" else match[0]
         before, after = text[max(0, start - 1) : start], text[stop : stop + 1]
-        found.append(_Token(content, kind, not before.strip(), not after.strip()))
+        spaced = not before.strip(), not after.strip()
+        if kind == "other":
+            if unicodedata.category(match[0]) != "Sm":
+                continue
+            kind = "command"
+        if kind == "number" and "," in match[0] and _BRACKETED.fullmatch(before + after):
+            found += [_Token(_number(part), kind) for part in match[0].split(",")]
+            continue
+        content = _number(match[0]) if kind == "number" else END if kind == "end" else match[0]
+        found.append(_Token(content, kind, *spaced))
     return found
 
 
@@ -149,18 +133,14 @@ def _without_punctuation(tokens: Sequence[_Token]) -> list[_Token]:
 
 
 def _numbers_of_words(tokens: Sequence[_Token]) -> list[_Token]:
-    """Number words as numbers; ``twenty five`` (which was ``twenty-five``) is one number."""
+    """Number words as numbers, see `spelled`."""
+    words = [token.text for token in tokens]
     found: list[_Token] = []
-    tens = 0
-    for token in tokens:
-        value = 1 if tens and token.text == "one" else _SMALL.get(token.text)
-        if tens and value is not None and 0 < value < 10:
-            found[-1] = _Token(str(tens + value), "number")
-            tens = 0
-            continue
-        tens = _LARGE.get(token.text, 0)
-        value = tens or value
-        found.append(token if value is None else _Token(str(value), "number"))
+    index = 0
+    while index < len(tokens):
+        number = spelled_number(words, index)
+        found.append(tokens[index] if number is None else _Token(number[0], "number"))
+        index = index + 1 if number is None else number[1]
     return found
 
 

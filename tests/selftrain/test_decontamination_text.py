@@ -22,6 +22,18 @@ SAME = [
     ("10 percent", "10%"),
     ("Hooray! He won 5 games", "Hooray. He won 5 games"),
     (r"\left(3\right) + {4}", "3 + 4"),
+    ("x² − 5x + 6 = 0", "$x^2 - 5x + 6 = 0$"),
+    ("x⁻¹ + 2ⁿ⁺¹", "x^{-1} + 2^{n+1}"),
+    ("√245 + √(x + 1)", r"\sqrt{245} + \sqrt{x + 1}"),
+    ("an angle of 90°", r"an angle of $90^\circ$"),
+    ("an angle of 90°", "an angle of 90 degrees"),
+    ("πr² and θ", r"\pi r^2 and \theta"),
+    ("x ≠ ±3, A ∪ B", r"x \neq \pm 3, A \cup B"),
+    ("x₁ + x₂", "x_1 + x_2"),
+    ("three hundred coins, one hundred twenty hens", "300 coins, 120 hens"),
+    ("two thousand and five, 1.5 million", "2000 and 5, 1,500,000"),
+    ("twelve thousand three hundred and four", "12,304"),
+    ("the point (1,200)", "the point (1, 200)"),
 ]
 OTHER = [
     ("He has 3 coins", "He has 4 coins"),
@@ -32,6 +44,14 @@ OTHER = [
     ("2.5 km", "25 km"),
     ("5! / 3", "5 / 3"),
     (r"\sin x", r"\cos x"),
+    ("What is 5² + 3?", "What is 52 + 3?"),
+    ("{1,2,3} ∪ {3,4}", "{1,2,3} ∩ {3,4}"),
+    ("√16 + 3", "16 + 3"),
+    ("A ∈ B", "A ∉ B"),
+    ("p ∧ q", "p ∨ q"),
+    ("a ⊕ b", "a ⊗ b"),
+    ("three hundred coins", "three thousand coins"),
+    ("the point (1,200)", "the point (1,201)"),
 ]
 
 
