@@ -163,7 +163,7 @@ class Loop(ABC):
         norm = self._clip()
         if not math.isfinite(norm):
             raise UsageError(
-                f"training diverged: at step {self.step + 1} the loss is {seen.loss:g} and the gradient's norm "
+                f"training diverged: at step {self.step + 1} the loss is {seen.loss:g}, the gradient's norm "
                 f"{norm:g}; the weights before it are untouched. Begin in another folder with a lower "
                 "learning_rate, and look at the data of that step (log-probs and values must be finite)"
             )

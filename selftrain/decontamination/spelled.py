@@ -1,7 +1,7 @@
 """Numbers in English words: ``three hundred and five`` is 305, ``twenty five`` 25, ``2 million`` 2000000.
 
-Contract: pure functions. ``one`` alone is no number (it is a pronoun too often); before a scale or behind tens
-it is. Ordinals, fractions and dozens are words.
+Contract: pure functions. ``one`` alone is no number (it is a pronoun too often); before a scale or behind
+tens it is. Ordinals, fractions and dozens are words.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 
 
 def spelled_number(words: Sequence[str], start: int) -> tuple[str, int] | None:
-    """The number that begins at `start`, in digits, and the index behind it; None where none begins.
+    """The number that begins at `start`, in digits, and the index behind it; None if none begins.
 
     `words` may hold numbers in digits: one followed by a scale (``1.5 million``) begins a number too.
     """
@@ -45,7 +45,7 @@ def spelled_number(words: Sequence[str], start: int) -> tuple[str, int] | None:
 
 
 def _group(words: Sequence[str], start: int) -> tuple[Decimal, int] | None:
-    """A number below a thousand, or one in digits: ``[below a hundred] [hundred [[and] below a hundred]]``."""
+    """Below a thousand, or in digits: ``[below a hundred] [hundred [[and] below a hundred]]``."""
     small = _below_hundred(words, start) or _digits(words, start)
     value, at = (Decimal(1), start) if small is None else small
     if at >= len(words) or words[at] != "hundred":

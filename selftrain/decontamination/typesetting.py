@@ -1,10 +1,10 @@
 """One way of writing for what is typeset in several: Unicode's mathematical signs, LaTeX, layout.
 
-Contract: `plain` is a pure function of a text. Its result is in lower case and in Unicode's form NFKC, signs
+Contract: `plain` is a pure function of a text. Its result is in lower case and in Unicode's form NFKC. Signs
 that LaTeX has a command for are that command (``√`` is ``\\sqrt``, ``α`` alone is ``\\alpha``), operators are
-ASCII, superscripts and the arguments of ``^`` and ``\\sqrt`` stand in round brackets (``x²`` and ``x^{2}`` are
-``x^(2)``), a fraction is ``(a)/(b)``, a degree sign is the word. LaTeX spacing and fonts, ``$`` and apostrophes
-are left out. Nested fractions, roots and exponents keep their braces outside the innermost.
+ASCII; superscripts and what follows ``^`` or ``\\sqrt`` stand in round brackets (``x²`` and ``x^{2}`` are
+``x^(2)``), a fraction is ``(a)/(b)``, a degree sign is the word. LaTeX spacing and fonts, ``$`` and
+apostrophes are left out. Nested fractions, roots and exponents keep their braces outside the innermost.
 """
 
 from __future__ import annotations

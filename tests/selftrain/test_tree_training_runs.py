@@ -197,7 +197,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint_and_ends_with_the_sam
 
 def test_a_step_whose_gradient_is_not_finite_is_not_taken(base: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"objective": "sft", "epochs": 4, "learning_rate": 1e30, "checkpoint_every": 1}
-    with pytest.raises(UsageError, match="diverged: at step 2 .*lower learning_rate"):
+    with pytest.raises(UsageError, match=r"diverged: at step 2 .*lower learning_rate"):
         run(rich_trees(4), base, tmp_path, **settings)
     assert [line["step"] for line in lines_of(tmp_path)] == [1]
     assert (tmp_path / CHECKPOINT).exists()
