@@ -26,7 +26,7 @@ from itertools import combinations
 from typing import ClassVar, Literal
 
 from selftrain.builders.base import Tally, require
-from selftrain.builders.pairing import Candidate, PairBuilder, best_children
+from selftrain.builders.pairing import ROUNDING, Candidate, PairBuilder, best_children
 from selftrain.data.record import TrainingTree
 from selftrain.data.searched import Searched
 
@@ -86,7 +86,7 @@ class AgentQ(PairBuilder):
                     tally.drop("duplicate")
                 elif high == low:
                     tally.drop("tie")
-                elif not high - low > self.theta:
+                elif not high - low > self.theta + ROUNDING:
                     tally.drop("gap")
                 else:
                     yield Candidate(above=state, chosen=better, rejected=worse, q_chosen=high, q_rejected=low)

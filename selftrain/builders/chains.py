@@ -154,7 +154,7 @@ def wrong_children(searched: Searched, state: int, step: int, least: int) -> lis
     children = [
         node for node in searched.tree.children()[state] if searched.texts[node] != searched.texts[step]
     ]
-    for node in sorted(children, key=lambda one: (-(searched.worth(one) or 0.0), searched.texts[one])):
+    for node in sorted(children, key=lambda one: (searched.downwards(one), searched.texts[one])):
         if searched.outcomes[node] >= least and not searched.right[node]:
             found.setdefault(searched.texts[node], node)
     return list(found.values())

@@ -80,6 +80,7 @@ class Consistent(PairBuilder):
     """Best over worst, smoothed by the consistency of two rankings (CREAM, arXiv 2410.12735)."""
 
     name: ClassVar[str] = "cream"
+    unused = frozenset({"visit_smoothing"})
 
     value: Rule = "value"
     previous: Rule = "logprob"
@@ -133,6 +134,7 @@ class Uncertain(PairBuilder):
     """Upper over lower half of a ranking, drawn and smoothed by uncertainty (UPO, arXiv 2409.11212)."""
 
     name: ClassVar[str] = "upo"
+    unused = frozenset({"visit_smoothing"})
 
     max_pairs: int | None = 1
     value: Rule = "value"

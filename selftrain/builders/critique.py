@@ -74,7 +74,8 @@ class CritiqueRefine(ComposingBuilder):
         traces = [
             Trace(node=composer.steps(0, one.path, last=True)[-1], right=True, kind="sft") for one in kept
         ]
-        most = math.ceil(self.max_refinements * len(wrong) / (len(right) + len(wrong)))
+        misses, hits = (sum(one.times for one in side) for side in (wrong, right))
+        most = math.ceil(self.max_refinements * misses / (hits + misses))
         refined = [self._refined(composer, one, right, tally) for one in wrong[:most]]
         tally.drop("cap", len(wrong) - len(refined))
         traces += [trace for trace in refined if trace is not None]

@@ -18,6 +18,7 @@ which is drawn by the problem's name under `seed`.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ import numpy as np
 
 from selftrain.builders.base import Builder, Tally, require
 from selftrain.builders.merge import by_problem
+from selftrain.builders.pairing import ROUNDING
 from selftrain.builders.solutions import Solution, distinct, graded, sides, solutions, valued
 from selftrain.builders.values import Rule
 from selftrain.data.record import Trace, TrainingTree
@@ -121,8 +123,8 @@ def reliability(searched: Sequence[Searched], builder: Filtered, *, groups: int 
         raise UsageError("reliability needs at least two graded solutions with a value")
     kept.sort(key=lambda each: (each.value or 0.0, each.text))
     parts = np.array_split(np.arange(len(kept)), min(groups, len(kept)))
-    values = np.array([np.mean([kept[index].value or 0.0 for index in part]) for part in parts])
+    values = np.array([math.fsum(kept[index].value or 0.0 for index in part) / len(part) for part in parts])
     shares = np.array([np.mean([bool(kept[index].right) for index in part]) for part in parts])
-    if np.ptp(values) == 0 or np.ptp(shares) == 0:
+    if np.ptp(values) <= ROUNDING * np.abs(values).max() or np.ptp(shares) == 0:
         return 0.0
     return float(np.corrcoef(values, shares)[0, 1] ** 2)

@@ -72,7 +72,7 @@ class Journey(ComposingBuilder):
     def _branches(self, searched: Searched, one: Solution) -> list[tuple[int, int]]:
         """Depths and first steps of the wrong branches to visit, in the order of the walk."""
         found = [
-            (-(searched.worth(wrong) or 0.0), depth, rank, wrong)
+            (searched.downwards(wrong), depth, rank, wrong)
             for depth, step in enumerate(one.path)
             for rank, wrong in enumerate(
                 wrong_children(searched, searched.tree.parents[step], step, self.min_outcomes)
@@ -99,7 +99,7 @@ class Journey(ComposingBuilder):
         children, found = searched.tree.children(), [first]
         while children[found[-1]] and len(found) < self.branch_steps:
             below = sorted(
-                children[found[-1]], key=lambda one: (-(searched.worth(one) or 0.0), searched.texts[one])
+                children[found[-1]], key=lambda one: (searched.downwards(one), searched.texts[one])
             )
             found.append(below[0])
         return found

@@ -41,7 +41,8 @@ def by_problem(searched: Sequence[Searched]) -> list[Searched]:
 
 
 def _rank(one: Searched) -> tuple[object, ...]:
-    return one.tree.parents, one.tree.segments, one.right, one.visits, one.q
+    stored = [each or () for each in one.tree.logprobs]
+    return one.tree.parents, one.tree.segments, one.right, one.visits, one.q, stored
 
 
 def merge(trees: Sequence[Searched]) -> Merged:

@@ -5,10 +5,13 @@ picked by. `PairBuilder.pairs` keeps at most `max_pairs` a problem, those of the
 builder has an order of its own (equal gaps in the order of their texts), so that a smaller threshold or a
 larger cap never takes a pair away. Every pair may carry to the loss (`selftrain.losses.dpo`):
 
-- with `gap_weight` the weight ``q+ - q-`` in place of 1;
-- with `gap_offset` s > 0 the offset ``s (q+ - q-)`` (ODPO, arXiv 2402.10571);
+- with `gap_weight` the weight ``q+ - q-`` in place of 1; a pair without a gap above 0 is left out then
+  (`gap`: what chose the pair was not the value, or there is none);
+- with `gap_offset` s > 0 the offset ``s (q+ - q-)`` (ODPO, arXiv 2402.10571), 0 where that is below 0;
 - with `visit_smoothing` the smoothing ``N- / (N+ + N-)``, at most 1/2: conservative where the search was not
   sure (MCTS-DPO, arXiv 2405.00451, section 3.2: 1 / (N+ / N- + 1)); 0 where neither side was visited.
+
+A builder refuses those that would replace or empty what it is about (`unused`).
 
 Texts that are equal never pair, whatever their values and however they were tokenised.
 """
@@ -16,7 +19,8 @@ Texts that are equal never pair, whatever their values and however they were tok
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from selftrain.builders.base import Builder, Tally, require, require_cap
 from selftrain.builders.solutions import Solution
@@ -24,6 +28,7 @@ from selftrain.builders.values import Rule, evidence, node_value
 from selftrain.data.record import Pair
 from selftrain.data.searched import Searched
 from selftrain.packing.tree import TokenTree
+from tasks.errors import UsageError
 
 ROUNDING = 1e-12
 """Gaps within this of a threshold reach it: shares of outcomes are not exact in binary."""
@@ -52,6 +57,9 @@ class Candidate:
 class PairBuilder(Builder):
     """A builder of pairs; see the module for its settings."""
 
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Settings of all builders of pairs that this one cannot take."""
+
     max_pairs: int | None = None
     gap_weight: bool = False
     gap_offset: float = 0.0
@@ -60,12 +68,19 @@ class PairBuilder(Builder):
     def __post_init__(self) -> None:
         require_cap("max_pairs", self.max_pairs)
         require("gap_offset", self.gap_offset, self.gap_offset >= 0, "at least 0")
+        for entry in fields(self):
+            if entry.name in self.unused and getattr(self, entry.name) != entry.default:
+                raise UsageError(f"builder {self.name!r} has no use for {entry.name}; leave it out")
 
     def pairs(
         self, searched: Searched, candidates: Iterable[Candidate], tally: Tally, *, ordered: bool = False
     ) -> list[Pair]:
         """At most `max_pairs` pairs; `ordered` keeps the order given instead of the largest gaps first."""
         found = list(candidates)
+        if self.gap_weight:
+            apart = [one for one in found if one.gap > 0]
+            tally.drop("gap", len(found) - len(apart))
+            found = apart
         if not ordered:
             found.sort(key=lambda one: (-one.gap, _texts(searched, one)))
         tally.drop("cap", len(found) - len(found[: self.max_pairs]))
@@ -85,7 +100,7 @@ class PairBuilder(Builder):
             visits_chosen=visits[0],
             visits_rejected=visits[1],
             weight=one.gap if self.gap_weight else 1.0,
-            offset=self.gap_offset * one.gap,
+            offset=self.gap_offset * max(one.gap, 0.0),
             smoothing=smoothing,
             kind=self.name,
         )

@@ -64,7 +64,7 @@ class SelfCorrection(ComposingBuilder):
     def _corrected(self, composer: Composer, one: Solution) -> Trace | None:
         searched = composer.searched
         found = [
-            (-(searched.worth(wrong) or 0.0), depth, wrong)
+            (searched.downwards(wrong), depth, wrong)
             for depth, step in enumerate(one.path)
             for wrong in wrong_children(searched, searched.tree.parents[step], step, self.min_outcomes)[:1]
         ]

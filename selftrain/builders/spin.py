@@ -32,6 +32,7 @@ class SelfPlay(PairBuilder):
     """A demonstration over the model's own solutions (SPIN, arXiv 2401.01335)."""
 
     name: ClassVar[str] = "spin"
+    unused = frozenset({"gap_weight", "gap_offset"})
 
     max_pairs: int | None = 1
     seed: int = 0

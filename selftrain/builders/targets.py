@@ -53,7 +53,7 @@ class Targets(Builder):
     def build(self, searched: Searched, tally: Tally) -> TrainingTree | None:
         """See the module."""
         if self.rule != "tree" and not searched.outcomes[ROOT]:
-            tally.drop("no_solution")
+            tally.drop("no_gold" if searched.solutions else "no_solution")
             return None
         values = self.values(searched)
         if values is None:

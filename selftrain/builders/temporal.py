@@ -58,12 +58,15 @@ class Temporal(PairBuilder):
             return None
         trees = [searched, *(tree for tree in (past, future) if tree)]
         merged = merge(trees)
-        worst = min((_moved(merged, 0, current[-1]), _moved(merged, 1, before[-1])), key=_score)
+        past_ends = (_moved(merged, 1, one) for one in reversed(before))
+        upwards = sorted((*(_moved(merged, 0, one) for one in reversed(current)), *past_ends), key=_score)
+        worst = upwards[0]
         best = _moved(merged, 0, current[0])
         ends = self._ends(future) if future else []
         after = [one for one in ends if one.text != worst.text]  # values differ by tree: not over itself
         if after and _score(after[0]) > _score(best):
             best = _moved(merged, len(trees) - 1, after[0])
+        worst = next((one for one in upwards if one.text != best.text), worst)
         if best.text == worst.text or not _score(best) > _score(worst):
             tally.drop("tie")
             return None

@@ -48,6 +48,8 @@ class Traces(Builder):
     def __post_init__(self) -> None:
         require_cap("max_traces", self.max_traces)
         require("min_distance", self.min_distance, 0 <= self.min_distance <= 1, "in [0, 1]")
+        unread = self.pick == "value" and self.min_distance
+        require("min_distance", self.min_distance, not unread, "0 with pick=value, which measures none")
         require("min_tokens", self.min_tokens, self.min_tokens >= 0, "at least 0")
 
     def build(self, searched: Searched, tally: Tally) -> TrainingTree | None:

@@ -57,6 +57,11 @@ class Searched:
         """What the search thought of a node: the backed-up value where it was visited, else its score."""
         return self.q[node] if self.visits[node] else self.values[node]
 
+    def downwards(self, node: int) -> tuple[bool, float]:
+        """Sorting key of a node: the largest worth first, nodes of which nothing is known last."""
+        worth = self.worth(node)
+        return worth is None, -(worth or 0.0)
+
 
 async def read_tree(
     tree: Tree,

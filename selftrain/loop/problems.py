@@ -11,6 +11,7 @@ refused here.
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -68,9 +69,24 @@ def _made(task: str, source: ProblemSource, split: str) -> list[Problem]:
 
 
 def freeze(path: Path, problems: Sequence[Problem], task: str) -> None:
-    """Write problems of `task` by atomic replace; `DataError` if the task would read others from the file."""
-    write_text(path, "".join(json.dumps(_row(problem), ensure_ascii=False) + "\n" for problem in problems))
-    if thaw(path, task) != [replace(problem, meta=dict(problem.meta)) for problem in problems]:
+    """Write problems of `task` by atomic replace.
+
+    `DataError`, and `path` as it was, if two have one id or the task would read others from the file.
+    """
+    seen: set[str] = set()
+    for problem in problems:
+        if problem.id in seen:
+            raise DataError(f"cannot write {path}: two problems have the id {problem.id!r}; give them others")
+        seen.add(problem.id)
+    beside = path.with_stem(f"{path.stem}.new")
+    try:
+        write_text(beside, "".join(json.dumps(_row(one), ensure_ascii=False) + "\n" for one in problems))
+        same = thaw(beside, task) == [replace(problem, meta=dict(problem.meta)) for problem in problems]
+        if same:
+            os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    if not same:
         raise DataError(
             f"the problems of the task {task!r} do not survive being written to {path} and read back; their "
             "ids must be texts without surrounding blanks and their metadata plain JSON"

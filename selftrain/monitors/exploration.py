@@ -18,7 +18,10 @@ from collections.abc import Iterable, Sequence
 from selftrain.monitors.samples import Query, RewardRule, reward
 from selftrain.monitors.subsets import pass_at_k_s, reward_at_k_s
 
-_EQUATION = re.compile(r"[\d\s.,+\-*/()^×÷%$]{0,79}[\d)%]\s{0,9}=\s{0,9}-?\$?\d[\d.,/]*")
+_EQUATION = re.compile(
+    r"(?:[\d \t+\-*/()^×÷%$]|[.,](?=\d)){0,79}[\d)%][ \t]{0,9}=[ \t]{0,9}-?\$?\d+(?:[.,/]\d+)*"
+)
+_ITEM = re.compile(r"^[ \t]*\d+[.)][ \t]", re.MULTILINE)
 _UNSAID = re.compile(r"[\s$,]")
 
 
@@ -77,9 +80,10 @@ def diversity(queries: Sequence[Query]) -> dict[str, float]:
 def equations(text: str) -> list[str]:
     """Calculations such as ``3 + 5 = 8`` in the order of the text, without blanks, commas and dollar signs.
 
-    Of a left side longer than 80 characters the last 80 count, so that no text takes long to read.
+    They do not go over the end of a line or a sentence, and the numbers of a list are no part of them. Of a
+    left side longer than 80 characters the last 80 count, so that no text takes long to read.
     """
-    return [_UNSAID.sub("", found) for found in _EQUATION.findall(text)]
+    return [_UNSAID.sub("", found) for found in _EQUATION.findall(_ITEM.sub("", text))]
 
 
 def _passes(query: Query, k: int, s: int) -> float:

@@ -421,3 +421,26 @@ def test_an_end_of_text_is_cut_off_a_step_that_something_follows(tree: Searched)
         for made in opened(name)([tree]).trees:
             for node, children in enumerate(made.tree.children()):
                 assert not (children and END in made.tree.segments[node]), name
+
+
+def test_a_problems_share_of_right_solutions_counts_each_as_often_as_it_was_found() -> None:
+    often = Step(text="r", correct=True)
+    easy = searched(*[often] * 15, *(Step(text=f"w{n}", correct=False, rolls=(0, 1)) for n in range(4)))
+    hard = searched(often, *(Step(text=f"w{n}", correct=False, rolls=(0, 1)) for n in range(4)))
+    kept = [
+        opened("critique-refine", max_refinements=4)([tree]).counts["kept.critique-refine"]
+        for tree in (easy, hard)
+    ]
+    assert kept == [2, 4]  # ceil(4 * 8 / 23) and ceil(4 * 8 / 9)
+
+
+def test_a_wrong_step_that_nothing_is_known_of_is_the_least_tempting() -> None:
+    tree = searched(
+        Step(text="right\n", value=0.5, rolls=(1, 1)),
+        Step(text="bad\n", q=-0.2, visits=3, rolls=(0, 3)),
+        Step(text="blank\n", rolls=(0, 3)),
+        Step(parent=1, text="=2", correct=True),
+    )
+    found = trace_texts(opened("self-correction", originals=False).__call__([tree]).trees)
+    assert len(found) == 1
+    assert found[0].startswith("bad\n")

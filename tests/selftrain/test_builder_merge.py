@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from builder_worlds import Step, opened, samples, searched, trace_texts, trees
 from hypothesis import given, settings
@@ -84,3 +86,11 @@ def test_merging_loses_no_outcome_and_leaves_no_equal_siblings(tree: Searched) -
         keys = [(one.tree.segments[node], one.finished[node]) for node in children]
         assert len(set(keys)) == len(keys)
     assert merge([one]).searched is one
+
+
+def test_which_log_probs_stay_does_not_depend_on_the_order_of_the_trees() -> None:
+    one = samples(("a", True, 0.5), ("b", False, 0.1))
+    assert one.tree.logprobs
+    moved = tuple(stored and tuple(log_prob - 1e-3 for log_prob in stored) for stored in one.tree.logprobs)
+    two = replace(one, tree=replace(one.tree, logprobs=moved))
+    assert by_problem([one, two]) == by_problem([two, one])

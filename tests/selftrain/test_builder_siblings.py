@@ -263,3 +263,9 @@ def test_the_mean_log_prob_of_a_path_needs_all_of_it_stored() -> None:
     assert node_value(tree, 2, "logprob") == pytest.approx(sum(stored) / 4)
     assert node_value(searched(Step(text="a\n"), stored=False), 1, "logprob") is None
     assert node_value(tree, 0, "logprob") is None
+
+
+@pytest.mark.parametrize(("high", "low"), [(0.8, 0.7), (0.6, 0.5), (0.4, 0.3), (0.3, 0.2)])
+def test_a_gap_of_theta_is_no_more_than_theta_whatever_it_rounds_to(high: float, low: float) -> None:
+    tree = searched(Step(text="a\n", value=high), Step(text="b\n", value=low))
+    assert opened("agent-q", alpha=0, theta=0.1)([tree]).counts == {"dropped.gap": 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from builder_worlds import Step, opened, searched, trees
+from builder_worlds import END, Step, opened, searched, trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -220,7 +220,8 @@ def test_advantages_sum_to_zero_and_span_what_is_asked_for(tree: Searched, rule:
             assert math.fsum(found.advantages) == pytest.approx(0, abs=1e-12)
             assert max(found.advantages) - min(found.advantages) >= least - 1e-9
             assert len(found.nodes) >= 2
-            assert len({made.texts[node] for node in found.nodes}) >= 1
+            said = {(made.texts[node], made.tree.segments[node][-1:] == (END,)) for node in found.nodes}
+            assert len(said) == len(found.nodes)
             assert all(made.tree.parents[node] == found.state for node in found.nodes)
 
 
@@ -234,3 +235,10 @@ def test_a_cap_of_states_keeps_those_of_the_largest_spread() -> None:
     built = opened("advantages", max_states=1)([tree])
     assert [one.state for one in built.trees[0].advantages] == [1]
     assert built.counts == {"dropped.cap": 1, "kept.advantages": 1}
+
+
+@pytest.mark.parametrize("rule", ["soft", "hard", "quality", "dual"])
+def test_solutions_that_nobody_graded_have_no_targets_for_want_of_a_gold(rule: str) -> None:
+    tree = searched(Step(text="a", correct=True), Step(text="b", correct=False), graded=False)
+    assert opened("targets", rule=rule)([tree]).counts == {"dropped.no_gold": 1}
+    assert opened("targets", rule=rule)([searched(Step(text="a\n"))]).counts == {"dropped.no_solution": 1}

@@ -215,6 +215,20 @@ def test_r2_is_1_for_a_reward_that_is_the_grade_and_0_for_a_constant_one() -> No
     assert reliability(constant, builder, groups=2) == 0.0
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.7, 1.1])
+def test_r2_of_a_constant_reward_is_0_whatever_its_means_round_to(value: float) -> None:
+    draw = random.Random(0)
+    for _ in range(20):
+        trees = [samples(("a", draw.random() < 0.5, value), problem=f"p{n}") for n in range(33)]
+        assert reliability(trees, Filtered(keep="best")) == 0.0
+
+
+def test_a_least_distance_is_refused_where_none_is_measured() -> None:
+    with pytest.raises(UsageError, match="min_distance must be 0 with pick=value"):
+        opened("rft", min_distance=0.5)
+    opened("rft", min_distance=0.5, pick="edit")
+
+
 def test_all_pairs_of_a_spread_are_at_least_the_least_distance_apart() -> None:
     items = [[n] * 6 for n in range(5)] + [[0] * 5 + [n] for n in range(5)]
     taken, near = spread_out(items, lambda x: x, edit_distance, count=None, least=0.5)

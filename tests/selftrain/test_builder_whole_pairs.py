@@ -215,3 +215,35 @@ def test_spin_draws_by_its_seed() -> None:
     found = {texts(opened("spin", seed=seed)([tree]))[0][1] for seed in range(12)}
     assert len(found) > 3
     assert set(INPUTS) >= {"demonstrations", "encode"}
+
+
+@pytest.mark.parametrize("name", ["outcome-dpo", "crew-dpo"])
+def test_a_pair_whose_values_contradict_it_has_no_offset_and_no_gap_to_weigh_it_by(name: str) -> None:
+    tree = samples(("right", True, 0.2), ("wrong", False, 0.8))
+    (pair,) = pairs_of(opened(name, gap_offset=1.0)([tree]))
+    assert (pair.weight, pair.offset) == (1.0, 0.0)
+    weighed = opened(name, gap_weight=True)([tree])
+    assert not pairs_of(weighed)
+    assert weighed.counts["dropped.gap"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("spin", {"gap_weight": True}),
+        ("spin", {"gap_offset": 0.5}),
+        ("cream", {"visit_smoothing": True}),
+        ("upo", {"visit_smoothing": True}),
+    ],
+)
+def test_settings_that_would_undo_what_a_builder_is_about_are_refused(
+    name: str, setting: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError, match=f"builder '{name}' has no use for {next(iter(setting))}"):
+        opened(name, **setting)
+
+
+def test_temporal_takes_the_next_worst_where_best_and_worst_are_one_text() -> None:
+    now = samples(("same", True, 0.9), ("poor", False, 0.3))
+    before = samples(("same", True, 0.1))
+    assert texts(opened("temporal", earlier=[before])([now])) == [("same", "poor")]

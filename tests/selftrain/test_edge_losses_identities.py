@@ -174,12 +174,6 @@ def test_upo_never_favours_the_rejected_side_and_is_least_where_it_says(share: f
         assert 0.5 * best_margin(loss) == pytest.approx(math.log((1 - smoothing) / smoothing), abs=1e-6)
 
 
-def test_the_smoothing_that_the_paper_prints_never_favours_the_chosen_side() -> None:
-    """Why the deviation: for every sampling weight in (0, 1] the printed smoothing is at least a half."""
-    weights = torch.linspace(0.01, 1, 100)
-    assert (1 / (weights + 1) >= 0.5).all()
-
-
 def test_uncertainty_out_of_range_is_an_error() -> None:
     for bad in (-0.1, 0.8):
         with pytest.raises(UsageError, match="in \\[0, log 2\\]"):

@@ -1,12 +1,16 @@
-"""Which training problems an iteration takes."""
+"""Which training problems an iteration takes, and what becomes of a file of problems."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftrain.loop.problems import choose
+from selftrain.loop.problems import choose, freeze
 from tasks.base import Problem
+from tasks.errors import DataError
 
 
 def problems(count: int) -> list[Problem]:
@@ -44,3 +48,22 @@ def test_seeds_draw_other_orders_and_a_seed_the_same() -> None:
     drawn = [ids(choose(problems(30), without=(), most=10, turn=0, seed=seed)) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert ids(choose(problems(30), without=(), most=None, turn=2, seed=0)) == list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ([Problem(id="a", question="1?"), Problem(id="a", question="2?")], "two problems have the id 'a'"),
+        ([Problem(id="a", question="1?", gold="1", meta={"pair": (1, 2)})], "do not survive being written"),
+    ],
+)
+def test_problems_that_could_not_be_read_again_leave_the_file_that_is_there(
+    written: list[Problem], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "problems.jsonl"
+    freeze(path, [Problem(id="old", question="1 + 1?", gold="2")], "math")
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=says):
+        freeze(path, written, "math")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

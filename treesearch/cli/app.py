@@ -120,6 +120,9 @@ def _report(error: BaseException) -> int:
     if hasattr(error, "format_message"):  # typer's usage errors: their classes moved between its releases
         tell(f"error: {_usage_message(error)}")
         return ExitCode.USAGE
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:  # a path that was given
+        tell(f"error: {one_line(str(error.filename))}: {error.strerror}")
+        return ExitCode.USAGE
     hint = "run with SEARCH_DEBUG=1 for the traceback"
     tell(f"error: internal: {type(error).__name__}: {one_line(str(error), 300)}; {hint}")
     return ExitCode.INTERNAL
