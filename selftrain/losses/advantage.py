@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from prm.training.losses.reduction import reduce
+from prm.training.losses.reduction import known, reduce
 
 
 def direct_advantage(
@@ -29,7 +29,7 @@ def direct_advantage(
     down, by ``A / beta``. The least loss is at ``pi = pi_ref exp(A / beta)``, which is no distribution
     unless the normaliser happens to be 1.
     """
-    return reduce(0.5 * (advantages / beta - log_ratios) ** 2, weights, total)
+    return reduce(0.5 * known(advantages / beta - log_ratios, weights) ** 2, weights, total)
 
 
 def centred(values: Tensor, states: Tensor, count: int) -> Tensor:

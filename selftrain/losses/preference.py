@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from prm.training.losses import ratios
-from prm.training.losses.reduction import reduce
+from prm.training.losses.reduction import counted, known, reduce
 from tasks.errors import DataError, UsageError, unknown_name
 
 Kind = Literal["sigmoid", "hinge", "ipo"]
@@ -54,7 +54,8 @@ def dpo(
         return ratios.dpo(
             chosen, rejected, weights, beta=beta, offset=offset, smoothing=smoothing, total=total
         )
-    margin = beta * (chosen - rejected) - offset
+    margin = beta * known(chosen - rejected, weights) - counted(offset, weights)
+    smoothing = counted(smoothing, weights)
     if kind == "hinge":
         losses = (1 - smoothing) * (1 - margin).clamp_min(0) + smoothing * (1 + margin).clamp_min(0)
     elif kind == "ipo":
@@ -168,7 +169,7 @@ def upo(
         raise UsageError("uncertainty must be in [0, log 2]; it is that of two classes, in nats")
     smoothing = 0.5 * uncertainty / math.log(2)
     pairs = dpo(chosen, rejected, weights, beta=beta, smoothing=smoothing, total=total)
-    return pairs + nll_weight * reduce(-chosen_log_probs, weights, total)
+    return pairs + nll_weight * reduce(-known(chosen_log_probs, weights), weights, total)
 
 
 def simpo(

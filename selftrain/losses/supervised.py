@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prm.training.losses.reduction import reduce
+from prm.training.losses.reduction import known, reduce
 
 MOST_LOG_RATIO = 30.0
 
@@ -62,8 +62,9 @@ def nft(
     negative likelihood was clipped still is pushed down. Problems with q of 0 or 1 teach nothing: give them
     weight 0.
     """
+    log_ratios, rates = known(log_ratios, weights), known(rates, weights)
     right = correct > 0.5
-    factor = 1 - rates if omega is None else omega
+    factor = 1 - rates if omega is None else known(omega, weights)
     below_one = torch.where(right | (rates >= 1), 0.5, rates.to(log_ratios.dtype))
     of_wrong = torch.where(right, 0.0, log_ratios)
     of_wrong = of_wrong - (of_wrong - MOST_LOG_RATIO).clamp_min(0).detach()

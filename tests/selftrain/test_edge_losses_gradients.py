@@ -86,10 +86,42 @@ def test_an_entry_of_weight_zero_has_no_gradient_and_the_others_have_one(name: s
 @pytest.mark.parametrize("name", ALL)
 def test_an_entry_of_weight_zero_may_be_unknown(name: str) -> None:
     shape, loss = ALL[name]
-    given = random(*shape)
+    given = random(*shape).requires_grad_()
     expected = loss(given)
-    given[..., WEIGHTS == 0] = math.nan
-    torch.testing.assert_close(loss(given), expected)
+    expected.backward()
+    for value in (math.nan, math.inf):
+        unknown = given.detach().clone()
+        unknown[..., WEIGHTS == 0] = value
+        unknown.requires_grad_()
+        found = loss(unknown)
+        found.backward()
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(unknown.grad, given.grad)
+
+
+UNKNOWN = torch.where(WEIGHTS == 0, math.nan, 0.5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z: losses.off_policy_dpo(z, z.flip(0), UNKNOWN, UNKNOWN, WEIGHTS),
+        lambda z: losses.off_policy_dpo(z, z.flip(0), UNKNOWN, UNKNOWN, WEIGHTS, kind="ipo"),
+        lambda z: losses.dpo(z, z.flip(0), WEIGHTS, offset=UNKNOWN, smoothing=UNKNOWN, kind="hinge"),
+        lambda z: losses.cream(z, z.flip(0), UNKNOWN, WEIGHTS),
+        lambda z: losses.direct_advantage(z, UNKNOWN, WEIGHTS),
+        lambda z: losses.nft(z, torch.zeros(6), UNKNOWN, WEIGHTS),
+        lambda z: losses.nft(z, RIGHT, SHARES, WEIGHTS, omega=UNKNOWN),
+        lambda z: losses.implicit_ce(z, UNKNOWN, WEIGHTS),
+    ],
+)
+def test_what_is_unknown_of_an_entry_of_weight_zero_reaches_no_gradient(
+    loss: Callable[[Tensor], Tensor],
+) -> None:
+    given = random(6).requires_grad_()
+    loss(given).backward()
+    assert given.grad is not None
+    assert given.grad.isfinite().all()
 
 
 def test_parts_divided_by_the_whole_weight_add_up_to_the_loss_of_the_whole() -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from prm.training.losses.reduction import reduce
+from prm.training.losses.reduction import counted, known, reduce
 from prm.training.losses.steps import ClassWeights, value_bce
 
 
@@ -54,6 +54,7 @@ def dpo(
 
     `smoothing` e in [0, 0.5] and `offset` may be one a pair. At chosen = rejected and offset 0 it is log 2.
     """
-    gap = beta * (chosen - rejected) - offset
+    gap = beta * known(chosen - rejected, weights) - counted(offset, weights)
+    smoothing = counted(smoothing, weights)
     losses = -(1 - smoothing) * functional.logsigmoid(gap) - smoothing * functional.logsigmoid(-gap)
     return reduce(losses, weights, total)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from prm.training.losses.reduction import reduce, safe_targets
+from prm.training.losses.reduction import known, reduce
 
 ClassWeights = tuple[float, float]
 """Weight of the wrong class, and of the right one."""
@@ -41,7 +41,8 @@ def value_bce(
     weights (c0, c1) and smoothing e in [0, 1). With c0 = c1 = 1 and e = 0 its gradient in z is ``s(z) - v``.
     """
     wrong, right = class_weights
-    smooth = (1 - smoothing) * safe_targets(targets.to(logits.dtype), weights) + smoothing / 2
+    smooth = (1 - smoothing) * known(targets.to(logits.dtype), weights) + smoothing / 2
+    logits = known(logits, weights)
     losses = -(
         right * smooth * functional.logsigmoid(logits) + wrong * (1 - smooth) * functional.logsigmoid(-logits)
     )
@@ -52,7 +53,7 @@ def value_mse(
     values: Tensor, targets: Tensor, weights: Tensor | None = None, *, total: Tensor | float | None = None
 ) -> Tensor:
     """Squared error ``(u - v)^2`` of values u in [0, 1]; of hard labels it is the Brier score."""
-    return reduce((values - safe_targets(targets.to(values.dtype), weights)) ** 2, weights, total)
+    return reduce(known(values - targets.to(values.dtype), weights) ** 2, weights, total)
 
 
 def step_classification(
@@ -70,8 +71,8 @@ def step_classification(
     two is the logistic of the difference, it equals ``value_bce(logits[..., 1] - logits[..., 0])``.
     """
     wrong, right = class_weights
-    smooth = (1 - smoothing) * safe_targets(targets.to(logits.dtype), weights) + smoothing / 2
-    log_p = torch.log_softmax(logits, dim=-1)
+    smooth = (1 - smoothing) * known(targets.to(logits.dtype), weights) + smoothing / 2
+    log_p = torch.log_softmax(known(logits, None if weights is None else weights[..., None]), dim=-1)
     losses = -(right * smooth * log_p[..., 1] + wrong * (1 - smooth) * log_p[..., 0])
     return reduce(losses, weights, total)
 
