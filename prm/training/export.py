@@ -23,7 +23,7 @@ from prm.calibration import fit
 from prm.checkpoint import Calibration, Card, HeadCard, write_checkpoint
 from prm.training.heads import HEADS
 from prm.training.heldout import HeldOut, evaluate, step_metrics
-from prm.training.lora import merged
+from prm.training.lora import merged, restore_frozen
 from prm.training.objectives import beta_of
 from prm.training.trainer import Trainer
 from treesearch.policies import resolve_model
@@ -104,6 +104,8 @@ def _write(
     trained["config"] = asdict(config)
     if ratio:
         trained["beta"] = beta_of(config)
+    if config.lora_rank or config.freeze == "backbone":
+        restore_frozen(trainer.model.network, resolve_model(summary["base"]), dtype)
     for index, name in enumerate(names):
         head = None if ratio else _head_tensors(trainer, index)
         card = Card(

@@ -4,7 +4,7 @@
     out/summary.json    what it came to; there once it is finished
 
 Contract: `finished` refuses a run of another base, other data or another config, and the error says what
-differs. Only the first process writes.
+differs; and a folder that holds something else under a run's names. Only the first process writes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from treesearch.engines.hf_load import weights_hash
 
 RUN = "run.json"
 SUMMARY = "summary.json"
+LEFT = (SUMMARY, "checkpoint.safetensors", "reference.safetensors")
+"""What a run writes after `RUN` and would take up."""
 FREE = frozenset({"checkpoint_every", "device", "log_every", "sink", "sink_project"})
 """Settings that may change when a run goes on, in every kind of training."""
 _SCHEMA = 1
@@ -57,6 +59,8 @@ def read_run(out: Path) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        if missing := {"base", "data", "config"} - set(found):
+            raise DataError(f"{path}: not a training run (it says no {', '.join(sorted(missing))})")
         if found["schema"] != _SCHEMA:
             raise DataError(f"{path}: schema {found['schema']!r}, this version reads {_SCHEMA}")
     except (ValueError, KeyError, TypeError) as error:
@@ -70,6 +74,8 @@ def finished(out: Path, run: Mapping[str, Any], *, free: Collection[str]) -> Out
     `UsageError` where that run is not `run`, the settings `free` left aside.
     """
     there = read_run(out)
+    if there is None and (rest := [name for name in LEFT if (out / name).exists()]):
+        raise UsageError(f"{out} has a {rest[0]} but no {RUN}: it is no training run; give another folder")
     differs = "; ".join(_differences(there, run, free)) if there is not None else ""
     if differs:
         raise UsageError(f"{out} holds another training run: {differs}; give another folder")

@@ -2,7 +2,7 @@
 
 Contract: `add_adapters` gives a network in which only adapters are trained; they start as the identity, each
 from its own draw. `use_adapter` makes one of them the active one and keeps all of them trainable. `merged` is
-a copy of the plain language model with one adapter added into its weights.
+a copy of the plain language model with one adapter added into its weights; `restore_frozen` comes before.
 
 Source: Hu et al. (arXiv 2106.09685). peft is optional: `MissingPrerequisiteError` names the command.
 """
@@ -14,6 +14,7 @@ import warnings
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from prm.training.config import TrainConfig
 from tasks.errors import MissingPrerequisiteError
@@ -58,6 +59,21 @@ def add_adapters(model: Any, config: TrainConfig) -> Any:
 def use_adapter(network: Any, index: int) -> None:
     """Make one adapter the active one."""
     network.set_adapter(adapter_name(index))
+
+
+def restore_frozen(network: Any, base: str, dtype: torch.dtype) -> None:
+    """Give weights that are not trained the values that they have in the model `base`, in the type `dtype`.
+
+    A frozen base may be held in a narrower type while it runs; what is written should not lose by that.
+    """
+    stored: Any = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    ).state_dict()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if not parameter.requires_grad and ".lora_" not in name:
+                key = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+                parameter.data = stored[key].to(parameter.device)
 
 
 def merged(network: Any, index: int) -> Any:

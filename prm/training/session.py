@@ -80,10 +80,11 @@ def train(
     )
     model = TrainedModel(language_model, tokenizer, chosen, processes.device)
     examples, dropped = _examples(rows, model, tokenizer)
+    split = split_by_problem(examples, holdout=chosen.holdout, seed=chosen.seed)
     claim(out, described, processes)
     if HEADS[chosen.head].reads == "ratio":
         examples = with_references(examples, model, out / REFERENCE, processes)
-    split = split_by_problem(examples, holdout=chosen.holdout, seed=chosen.seed)
+        split = split_by_problem(examples, holdout=chosen.holdout, seed=chosen.seed)
     trainer = Trainer(model, split, out, processes)
     ended = trainer.run(on_progress, stop)
     trainer.metrics.close()

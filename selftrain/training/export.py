@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import transformers
 
-from prm.training.lora import adapter_name, merged
+from prm.training.lora import adapter_name, merged, restore_frozen
 from selftrain.training.policy import PackedPolicy
 from selftrain.training.sharding import whole
 from treesearch.atomic import write_json
@@ -81,7 +81,10 @@ def _model(policy: PackedPolicy, base: str, gathered: dict[str, torch.Tensor] | 
         model, _ = load(base, device="cpu", dtype="float32")
         model.load_state_dict(gathered)
         return model
-    return merged(policy.network, 0) if policy.config.lora_rank else policy.language_model
+    if not policy.config.lora_rank:
+        return policy.language_model
+    restore_frozen(policy.network, base, stored_dtype(base))
+    return merged(policy.network, 0)
 
 
 def _gather(policy: PackedPolicy, *, writes: bool) -> dict[str, torch.Tensor]:

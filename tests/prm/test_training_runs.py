@@ -195,6 +195,25 @@ def test_a_base_that_is_not_there_leaves_no_run_behind(base: Path, tmp_path: Pat
     assert run(separable_rows(8), base, tmp_path / "out", epochs=1).finished
 
 
+def test_a_holdout_that_leaves_a_side_empty_leaves_no_run_behind(base: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="leaves a side empty"):
+        run(separable_rows(4), base, tmp_path / "out", holdout=0.1, epochs=1)
+    assert run(separable_rows(4), base, tmp_path / "out", holdout=0.0, epochs=1).finished
+
+
+@pytest.mark.parametrize("name", ["summary.json", "checkpoint.safetensors"])
+def test_a_folder_with_a_runs_files_and_no_run_is_refused(base: Path, tmp_path: Path, name: str):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UsageError, match=f"has a {name} but no run.json"):
+        run(separable_rows(8), base, tmp_path, epochs=1)
+
+
+def test_the_folder_of_a_search_is_no_training_run(base: Path, tmp_path: Path):
+    (tmp_path / "run.json").write_text('{"schema": 1, "config": {}}')
+    with pytest.raises(DataError, match=r"not a training run .it says no base, data"):
+        run(separable_rows(8), base, tmp_path, epochs=1)
+
+
 def test_how_often_to_log_may_change_when_a_run_goes_on(base: Path, tmp_path: Path):
     rows = separable_rows(40)
     run(rows, base, tmp_path, epochs=1)
@@ -270,8 +289,9 @@ def test_training_stops_early_and_exports_the_best_weights(base: Path, tmp_path:
     assert torch.equal(best["weight/heads.0.weight"], head["head.weight"])
 
 
-def test_a_frozen_backbone_stays_as_it_was(base: Path, tmp_path: Path):
-    run(separable_rows(60), base, tmp_path, freeze="backbone", epochs=2)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_frozen_backbone_stays_as_it_was(base: Path, tmp_path: Path, precision: str):
+    run(separable_rows(60), base, tmp_path, freeze="backbone", epochs=2, precision=precision)
     before, after = (load_file(folder / "model.safetensors") for folder in (base, tmp_path / "model"))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert set(_weights(tmp_path)) >= {"weight/heads.0.weight", "weight/heads.0.bias"}

@@ -126,6 +126,18 @@ def test_the_merged_model_is_the_base_with_the_adapter_that_is_kept_beside(
     assert (merged - sums).abs().nanmean() < 0.1 * (plain - sums).abs().nanmean()
 
 
+def test_a_base_that_ran_in_bfloat16_under_an_adapter_is_written_as_it_is_stored(
+    tmp_path: Path,
+) -> None:
+    base = base_model(tmp_path / "stored-in-float32")
+    run(rich_trees(6), base, tmp_path / "out", lora_rank=2, precision="bfloat16", **SETTINGS)
+    before = load_file(base / "model.safetensors")
+    after = load_file(tmp_path / "out" / "model" / "model.safetensors")
+    assert {tensor.dtype for tensor in before.values()} == {torch.float32}
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "_proj" in name}
+
+
 def test_without_merging_only_the_adapter_is_written(base: Path, tmp_path: Path) -> None:
     summary = summary_of(rich_trees(3), base, tmp_path, lora_rank=2, merge_lora=False, **SETTINGS)
     assert summary["models"] == ["adapter"]

@@ -4,8 +4,8 @@ Contract: `reduce(losses, weights, total)` is ``sum(weights * losses) / total``.
 out: nothing of it reaches the sum or the gradient, whatever is in it (infinite and NaN values too). A masked
 loss is not enough for that, since a gradient of 0 times one that is not finite is NaN: losses take their
 inputs through `known`. Masking is done by weights and never by a special target value: `ignore_index` of
-torch's cross-entropy does not apply to probability targets, which is how masked steps got into the soft losses
-of earlier trainers (as -100 and 101).
+torch's cross-entropy does not apply to probability targets, which is how masked steps got into the soft
+losses of earlier trainers (as -100 and 101).
 
 `total` is given by a caller that splits one batch over several forward passes or processes: the parts then
 add up to the mean over the whole batch. Without it the weights' own sum is taken.
