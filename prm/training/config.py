@@ -10,8 +10,9 @@ to 2e-5 for full training, about 1e-4 with LoRA, and one or two epochs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from tasks.errors import UsageError
 
@@ -31,6 +32,9 @@ HeadName = Literal[
     "implicit-dpo",
     "step-dpo",
 ]
+
+
+ADAPTER_SETTINGS = frozenset({"lora_alpha", "lora_targets", "lora_dropout", "merge_lora"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +145,12 @@ class TrainConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and field.name != "seed":
-                _check(value >= 0, self, field.name, "at least 0")
+                _check(0 <= value < math.inf, self, field.name, "at least 0 and finite")
+        if self.beta is not None:
+            _check(self.beta > 0, self, "beta", "above 0")
+        _check(
+            self.right_weight > 0 or self.wrong_weight > 0, self, "right_weight", "above 0, or wrong_weight"
+        )
         for name in ("holdout", "warmup", "smoothing", "lora_dropout"):
             _check(getattr(self, name) < 1, self, name, "below 1")
         self._check_parts()
@@ -149,12 +158,21 @@ class TrainConfig:
     def _check_parts(self) -> None:
         if self.adapters > 1 and not self.lora_rank:
             raise UsageError(f"adapters={self.adapters} needs LoRA; set lora_rank, for example 16")
+        unused_without_rank(self)
         if self.lora_rank and self.freeze != "none":
             raise UsageError(f"lora_rank={self.lora_rank} freezes the backbone already; leave freeze out")
         if self.patience and self.select == "last":
             raise UsageError("patience needs to know what better is; set select to loss, auroc or accuracy")
         if not self.holdout and (self.select != "last" or self.calibration != "none"):
             raise UsageError("select and calibration need held-out problems; set holdout, for example 0.1")
+
+
+def unused_without_rank(config: Any) -> None:
+    """`UsageError` for settings of adapters where `lora_rank` asks for none."""
+    for field in fields(config):
+        changed = getattr(config, field.name) != field.default
+        if changed and not config.lora_rank and field.name in ADAPTER_SETTINGS:
+            raise UsageError(f"{field.name} is a setting of LoRA; set lora_rank too, for example 16")
 
 
 def _check(holds: bool, config: TrainConfig, name: str, what: str) -> None:

@@ -72,6 +72,10 @@ def head_of(config: TrainConfig) -> Head:
         used = name in head.own if name in _OWNED else not (head.reads == "ratio" and name in _LINEAR_ONLY)
         if not used and getattr(config, name) != field.default:
             raise UsageError(f"setting {name!r} has no meaning for head {config.head!r}; leave it out")
+    if head.reads == "ratio" and config.smoothing > 0.5:
+        raise UsageError(
+            f"smoothing={config.smoothing} turns pairs round; it is at most 0.5 for {config.head!r}"
+        )
     if head.data == "pairs" and (config.select == "auroc" or config.calibration != "none"):
         raise UsageError(
             f"head {config.head!r} learns from pairs, which have no labels: select by loss or accuracy, and "

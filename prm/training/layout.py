@@ -17,13 +17,14 @@ It knows nothing of losses or models.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prm.conventions.steps import BREAK, step_ids
 from prm.conventions.tokens import Tokens
 from prm.training.rows import Ids, PairRow, StepRow
-from tasks.errors import UsageError
+from tasks.errors import DataError, UsageError
 
 Path = tuple[Ids, ...]
 """Segments of one text: the prompt's ids, then the ids of each step."""
@@ -101,3 +102,14 @@ class Layout:
 
     def _step(self, step: str) -> Ids:
         return tuple(self._tokens.after(step if step.endswith(BREAK) else step + BREAK))
+
+
+def check_ids(what: str, segments: Iterable[Sequence[int]], vocabulary: int) -> None:
+    """`DataError` for a token that a model of so many does not know; `what` says whose it is."""
+    for ids in segments:
+        for token in (min(ids, default=0), max(ids, default=0)):
+            if not 0 <= token < vocabulary:
+                raise DataError(
+                    f"{what} has token {token}, the model knows {vocabulary}: it was written by a model of "
+                    "another tokenizer"
+                )

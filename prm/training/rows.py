@@ -64,6 +64,7 @@ class StepRow:
                 raise UsageError(f"row {self.id!r} has {len(self.steps)} steps but {len(found)} {name}")
         if (self.prompt_ids is None) != (self.step_ids is None):
             raise UsageError(f"row {self.id!r}: ids take both prompt and steps")
+        _check_prompt(self.id, self.prompt_ids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,9 @@ class PairRow:
             raise UsageError(f"pair {self.id!r} needs a chosen and a rejected continuation")
         if (self.ref_chosen_logp is None) != (self.ref_rejected_logp is None):
             raise UsageError(f"pair {self.id!r} has the reference log-prob of one side only")
+        if not 0 <= self.weight < math.inf:
+            raise UsageError(f"pair {self.id!r} has weight {self.weight:g}; it must be at least 0")
+        _check_prompt(self.id, self.prompt_ids)
 
 
 def read_rows(path: Path) -> list[StepRow]:
@@ -175,6 +179,11 @@ def _pair_row(content: Mapping[str, Any]) -> PairRow:
         chosen_ids=_continuation(ids["chosen"], "ids.chosen") if ids else None,
         rejected_ids=_continuation(ids["rejected"], "ids.rejected") if ids else None,
     )
+
+
+def _check_prompt(row: str, ids: Ids | None) -> None:
+    if ids is not None and not ids:
+        raise UsageError(f"row {row!r}: ids.prompt is empty; its last token predicts the first step")
 
 
 def _check_keys(content: Mapping[str, Any], known: set[str], needed: Sequence[str]) -> None:

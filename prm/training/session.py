@@ -32,9 +32,10 @@ from prm.training.config import TrainConfig
 from prm.training.export import export
 from prm.training.folder import FREE, Outcome, claim, describe, finish, finished
 from prm.training.heads import HEADS, head_of, pair_examples, step_examples
-from prm.training.layout import Example, Layout
+from prm.training.layout import Example, Layout, check_ids
 from prm.training.loop import Progress
 from prm.training.model import TrainedModel
+from prm.training.objectives import unit_weight
 from prm.training.precision import resolve_precision
 from prm.training.processes import open_processes
 from prm.training.references import with_references
@@ -123,8 +124,12 @@ def _examples(
     else:
         examples = pair_examples(cast("Sequence[PairRow]", rows), config, layout)
     kept, dropped = _fitting(examples, config, model.context)
-    if not kept:
-        raise DataError(f"none of {len(rows)} rows has a label to learn from and fits the model")
+    if not kept or not any(unit_weight(example, config) for example in kept):
+        raise DataError(f"none of {len(rows)} rows has a label or weight to learn from and fits the model")
+    vocabulary = int(model.language_model.get_input_embeddings().weight.shape[0])
+    for example in kept:
+        for path in example.paths:
+            check_ids(f"problem {example.problem!r}", path, vocabulary)
     return kept, dropped
 
 

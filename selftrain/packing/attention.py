@@ -4,8 +4,8 @@ Contract: `tree_mask` gives "an ancestor or itself, and not later" as
 
 - a dense boolean mask ``[B, 1, T, T]`` for torch's scaled dot-product attention (`sdpa`): on every device;
 - the same as a float mask to be added (`eager`);
-- a FlexAttention block mask (`flex_attention`): memory linear in T, and blocks of which every token pair is
-  masked are skipped. Needs a GPU to train with.
+- a FlexAttention block mask (`flex_attention`): blocks that are masked whole are skipped. Making it takes the
+  dense mask for a moment (T^2 bytes a row). Needs a GPU to train with.
 
 Flash attention takes no masks and is refused. The rule needs one number a token, the end of its subtree: see
 `Batch`. `use_tree_attention` sets the form that is best for the model's device.
@@ -54,7 +54,7 @@ def dense_mask(batch: Batch) -> Tensor:
 
 
 def block_mask(batch: Batch) -> Any:
-    """The same as a `torch.nn.attention.flex_attention.BlockMask`, made without the dense mask on a GPU."""
+    """The same as a `torch.nn.attention.flex_attention.BlockMask`."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     ends = batch.ends

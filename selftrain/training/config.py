@@ -135,6 +135,7 @@ class TrainConfig:
                 _check(0 <= value < math.inf, self, field.name, "at least 0 and finite")
         for name in ("holdout", "warmup", "lora_dropout"):
             _check(getattr(self, name) < 1, self, name, "below 1")
+        shared.unused_without_rank(self)
         if self.shard == "fsdp" and self.lora_rank:
             raise UsageError("shard=fsdp is for training the model itself; leave shard or lora_rank out")
 

@@ -68,6 +68,10 @@ def objective_of(config: TrainConfig) -> Objective:
             f"objective {config.objective!r} takes reference {' or '.join(found.references)}, not "
             f"{config.reference!r}"
         )
+    if config.sft_on == "traces" and not sft_weight_of(config):
+        raise UsageError("sft_on says what is added to the loss; set its sft_weight too, for example 1")
+    if config.unscored == "drop" and reference_of(config) != "stored":
+        raise UsageError("unscored is about stored log-probs, and none are read here; leave it out")
     return found
 
 

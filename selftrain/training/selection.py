@@ -13,19 +13,23 @@ right, or all wrong: `nft` learns nothing there); `too-long`; `unscored`; and `t
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from prm.training.layout import check_ids
 from selftrain.data.record import Advantages, Pair, Trace, TrainingTree
 from selftrain.training.config import TrainConfig
 from selftrain.training.mixture import added_likelihood
 from selftrain.training.objectives import OBJECTIVES, reference_of
-from selftrain.training.reads import right_rate, side_nodes, tokens_of, trained_nodes
+from selftrain.training.reads import right_rate, side_nodes, tokens_of, trained_nodes, weight_of
 from tasks.errors import DataError
 
 R = TypeVar("R", Trace, Pair, Advantages)
+LEAST, LARGEST = 1e-37, 1e37
+"""Weights that float32 holds with room to add them up; smaller ones are 0."""
 _SLACK = 1e-6
 """A bound that was computed may be exceeded by rounding."""
 
@@ -50,7 +54,7 @@ def select(trees: Sequence[TrainingTree], config: TrainConfig, *, context: int, 
         if found is None:
             filter_.dropped["tree-without-records"] += 1
         else:
-            _check_ids(found, vocabulary)
+            check_ids(f"problem {found.problem!r}", found.tree.segments, vocabulary)
             kept.append(found)
     _refuse(config.too_long, filter_.dropped["too-long"], f"longer than {filter_.limit} tokens", "too_long")
     _refuse(config.unscored, filter_.dropped["unscored"], "without stored log-probs", "unscored")
@@ -84,15 +88,6 @@ def _refuse(choice: str, count: int, what: str, setting: str) -> None:
         mend = "or compare with reference=base, " if setting == "unscored" else ""
         raise DataError(
             f"{count} records are {what}; set {setting}=drop to leave them out, {mend}or build anew"
-        )
-
-
-def _check_ids(tree: TrainingTree, vocabulary: int) -> None:
-    most = max(max(ids, default=0) for ids in tree.tree.segments)
-    if most >= vocabulary:
-        raise DataError(
-            f"problem {tree.problem!r} has token {most}, the model knows {vocabulary}: the tree was searched "
-            "with a model of another tokenizer"
         )
 
 
@@ -136,7 +131,7 @@ class _Filter:
     def _trace(self, tree: TrainingTree, trace: Trace) -> str | None:
         _check_range(tree, "weight", trace.weight, 0, float("inf"))
         compared = self._row.records == "traces"
-        if not trace.weight:
+        if not self._weighs(tree, trace):
             return "weight-zero"
         if compared and self.config.objective != "sft":
             if trace.right is None:
@@ -150,10 +145,19 @@ class _Filter:
         if "smoothing_scale" in self._row.own:
             scaled = self.config.smoothing_scale * pair.smoothing
             _check_range(tree, "smoothing (times smoothing_scale)", scaled, 0, self._row.most_smoothing)
-        if not pair.weight:
+        if not self._weighs(tree, pair):
             return "weight-zero"
         nodes = [*side_nodes(tree, pair, pair.chosen), *side_nodes(tree, pair, pair.rejected)]
         return self._fault(tree, [pair.chosen, pair.rejected], nodes, compared=True)
+
+    def _weighs(self, tree: TrainingTree, record: Pair | Trace) -> bool:
+        """Whether its weight is above 0 in float32; `DataError` for one that is infinite there."""
+        try:
+            weight = weight_of(record, self.config)
+        except OverflowError:
+            weight = math.inf
+        _check_range(tree, "weight (to the power weight_power)", weight, 0, LARGEST)
+        return weight >= LEAST
 
     def _state(self, tree: TrainingTree, state: Advantages) -> str | None:
         return self._fault(tree, state.nodes, state.nodes, compared=True)

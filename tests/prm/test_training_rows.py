@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_true_and_false_are_hard_labels_and_a_row_without_an_id_is_named_by_its_
         ({"completions": "a"}, "must be a list"),
         ({"lables": [1, 0]}, "did you mean 'labels'"),
         ({"ids": {"prompt": [1], "steps": [[1], []]}}, "step of no tokens"),
+        ({"ids": {"prompt": [], "steps": [[1], [2]]}}, "ids.prompt is empty"),
         ({"ids": {"prompt": [1]}}, "ids must be an object with prompt, steps"),
         ({"ids": {"prompt": [1], "steps": [[1]]}}, r"2 steps but 1 ids\.steps"),
     ],
@@ -99,6 +101,11 @@ def test_a_pair_takes_steps_or_the_rest_of_a_solution(tmp_path: Path):
 def test_a_pair_with_half_a_reference_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r":1: .*one side only"):
         read_pairs(_write(tmp_path / "pairs.jsonl", PAIR | {"ref_chosen_logp": -1.0}))
+
+
+def test_a_pair_of_negative_weight_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match=r":1: .*has weight -2; it must be at least 0"):
+        read_pairs(_write(tmp_path / "pairs.jsonl", PAIR | {"weight": -2}))
 
 
 def test_prompt_and_steps_are_encoded_one_by_one_and_every_step_ends_with_a_line_break():
@@ -186,6 +193,9 @@ def test_a_setting_that_a_head_does_not_use_is_refused_and_its_own_are_taken(nam
     foreign = {"zeta": 3.0} if name != "ranking" else {"beta": 0.2}
     with pytest.raises(UsageError, match="has no meaning for head"):
         head_of(TrainConfig(head=name, **foreign))  # type: ignore[arg-type]
+    if name == "implicit-dpo":
+        with pytest.raises(UsageError, match="turns pairs round"):
+            head_of(TrainConfig(head=name, smoothing=0.9))  # type: ignore[arg-type]
     assert head_of(TrainConfig(head=name)) is HEADS[name]  # type: ignore[arg-type]
 
 
@@ -197,6 +207,10 @@ def test_a_setting_that_a_head_does_not_use_is_refused_and_its_own_are_taken(nam
         {"holdout": 1.0},
         {"epochs": 0},
         {"holdout": 0, "calibration": "platt"},
+        {"beta": 0.0},
+        {"learning_rate": math.inf},
+        {"right_weight": 0.0, "wrong_weight": 0.0},
+        {"lora_dropout": 0.1},
     ],
 )
 def test_settings_that_contradict_each_other_or_leave_their_range_are_refused(settings: dict[str, Any]):

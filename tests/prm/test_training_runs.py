@@ -214,6 +214,16 @@ def test_the_folder_of_a_search_is_no_training_run(base: Path, tmp_path: Path):
         run(separable_rows(8), base, tmp_path, epochs=1)
 
 
+def test_what_nothing_can_be_learned_from_is_refused(base: Path, tmp_path: Path):
+    pairs = [replace(pair, weight=0.0) for pair in separable_pairs(8)]
+    with pytest.raises(DataError, match="has a label or weight to learn from"):
+        run(pairs, base, tmp_path / "out", head="pairwise", epochs=1)
+    row = StepRow(id="a", prompt="q", steps=("a",), labels=(1.0,), prompt_ids=(5,), step_ids=((100_000,),))
+    with pytest.raises(DataError, match=r"problem 'a' has token 100000, the model knows .*another tokenizer"):
+        run([row], base, tmp_path / "out", epochs=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_how_often_to_log_may_change_when_a_run_goes_on(base: Path, tmp_path: Path):
     rows = separable_rows(40)
     run(rows, base, tmp_path, epochs=1)

@@ -129,6 +129,24 @@ def test_data_without_such_records_is_refused_with_the_builders_that_make_them(n
 def test_ids_of_another_tokenizer_are_refused() -> None:
     with pytest.raises(DataError, match=r"has token .* the model knows 50: .*another tokenizer"):
         select([TREE], TrainConfig(objective="dpo"), context=160, vocabulary=50)
+    segments = (TREE.tree.segments[0], (-7, *TREE.tree.segments[1][1:]), *TREE.tree.segments[2:])
+    tree = replace(TREE, tree=replace(TREE.tree, segments=segments))
+    with pytest.raises(DataError, match="has token -7"):
+        chosen_of([tree], objective="dpo")
+
+
+@pytest.mark.parametrize(("weight", "power"), [(1e-50, 1.0), (1e-5, 100.0)])
+def test_a_weight_that_is_0_in_float32_is_none(weight: float, power: float) -> None:
+    tree = replace(TREE, traces=(replace(TREE.traces[0], weight=weight), TREE.traces[0]))
+    found = chosen_of([tree], objective="sft", weight_power=power)
+    assert (found.counts["kept.traces"], found.counts["dropped.weight-zero"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("weight", "power"), [(1e39, 1.0), (1e10, 40.0)])
+def test_a_weight_that_is_infinite_in_float32_is_refused(weight: float, power: float) -> None:
+    tree = replace(TREE, traces=(replace(TREE.traces[0], weight=weight),))
+    with pytest.raises(DataError, match="a record has weight"):
+        chosen_of([tree], objective="sft", weight_power=power)
 
 
 def test_every_objective_of_the_settings_is_in_the_table() -> None:
@@ -144,6 +162,8 @@ def test_every_objective_of_the_settings_is_in_the_table() -> None:
         ({"objective": "off-policy-dpo", "reference": "base"}, "takes reference stored, not 'base'"),
         ({"objective": "nft", "sft_weight": 0.1}, "has no use for sft_weight"),
         ({"objective": "spin", "smoothing_scale": 0.0}, "has no use for smoothing_scale"),
+        ({"objective": "dpo", "sft_on": "traces"}, "set its sft_weight too"),
+        ({"objective": "dpo", "reference": "base", "unscored": "drop"}, "about stored log-probs"),
     ],
 )
 def test_a_setting_that_the_objective_does_not_use_is_refused(given: dict[str, Any], message: str) -> None:
@@ -160,6 +180,8 @@ def test_a_setting_that_the_objective_does_not_use_is_refused(given: dict[str, A
         ({"learning_rate": math.nan}, "learning_rate must be above 0"),
         ({"epochs": math.inf}, "epochs must be at least 0 and finite"),
         ({"row_tokens": -1}, "row_tokens must be at least 0"),
+        ({"lora_alpha": 32.0}, "lora_alpha is a setting of LoRA; set lora_rank"),
+        ({"merge_lora": False}, "merge_lora is a setting of LoRA"),
         ({"shard": "fsdp", "lora_rank": 4}, "shard=fsdp is for training the model itself"),
     ],
 )
