@@ -12,6 +12,7 @@ import typer
 
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
+from treesearch.cli.overwrite import refuse_overwriting
 from treesearch.cli.terminal import one_line, say, say_json, tell
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ def label(
     from treesearch.settings import parse_assignments
 
     del flags["as_json"]
+    read = [data] if data else []
+    for option, written in (("--out", out), ("--rows", rows), ("--pairs", pairs)):
+        refuse_overwriting(option, written, read)
+        read += [written] if written else []
     flags["settings"] = parse_assignments(settings) if settings else None
     flags["run"] = str(find_run(run)) if run is not None else None
     return _conduct(prepare_labels(LabelConfig(**flags)), as_json=as_json)

@@ -15,6 +15,7 @@ from prm.cli.ticker import ticker
 from tasks.errors import UsageError
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
+from treesearch.cli.overwrite import refuse_overwriting
 from treesearch.cli.terminal import say, say_json, say_table, tell
 
 _DATA = "JSON lines with id, prompt and completions (the steps)."
@@ -54,6 +55,7 @@ def score(
         raise UsageError("give a QUESTION with --step, or --data with --out")
     if question is not None and not steps:
         raise UsageError("no steps to score: give at least one --step")
+    refuse_overwriting("--out", out, [data] if data else [])
     try:
         # Whatever a library prints must not mix with the result on standard output.
         with contextlib.redirect_stdout(sys.stderr):

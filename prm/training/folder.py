@@ -2,6 +2,7 @@
 
     out/run.json        base, data and config of the run, with hashes and versions
     out/summary.json    what it came to; there once it is finished
+    out/lock            held by the program that works on it
 
 Contract: `finished` refuses a run of another base, other data or another config, and the error says what
 differs; and a folder that holds something else under a run's names. Only the first process writes.
@@ -10,7 +11,8 @@ differs; and a folder that holds something else under a run's names. Only the fi
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,12 @@ from prm.training.processes import Processes
 from tasks.errors import DataError, UsageError
 from treesearch.atomic import write_json
 from treesearch.engines.hf_load import weights_hash
+from treesearch.lock import locked
 
 RUN = "run.json"
 SUMMARY = "summary.json"
-LEFT = (SUMMARY, "checkpoint.safetensors", "reference.safetensors")
-"""What a run writes after `RUN` and would take up."""
+LEFT = (SUMMARY, "checkpoint.safetensors", "reference.safetensors", "model", "model-0", "adapter")
+"""What a run writes after `RUN` and would take up, or replace."""
 FREE = frozenset({"checkpoint_every", "device", "log_every", "sink", "sink_project"})
 """Settings that may change when a run goes on, in every kind of training."""
 _SCHEMA = 1
@@ -85,12 +88,17 @@ def finished(out: Path, run: Mapping[str, Any], *, free: Collection[str]) -> Out
     return Outcome(out=out, finished=True, summary=json.loads(path.read_text(encoding="utf-8")))
 
 
-def claim(out: Path, run: Mapping[str, Any], processes: Processes) -> None:
-    """Say that the run in `out` is `run`, once that is certain to be trained."""
-    if processes.is_first:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / RUN, run)
-    processes.wait()
+@contextmanager
+def claimed(out: Path, run: Mapping[str, Any], processes: Processes) -> Generator[None]:
+    """Say that the run in `out` is `run`, once that is certain to be trained, and work on it alone.
+
+    `UsageError` if another program works on it.
+    """
+    with locked(out) if processes.is_first else nullcontext():
+        if processes.is_first:
+            write_json(out / RUN, run)
+        processes.wait()
+        yield
 
 
 def finish(out: Path, summary: Mapping[str, Any], processes: Processes) -> Outcome:

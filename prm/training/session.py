@@ -30,7 +30,7 @@ import transformers
 
 from prm.training.config import TrainConfig
 from prm.training.export import export
-from prm.training.folder import FREE, Outcome, claim, describe, finish, finished
+from prm.training.folder import FREE, Outcome, claimed, describe, finish, finished
 from prm.training.heads import HEADS, head_of, pair_examples, step_examples
 from prm.training.layout import Example, Layout, check_ids
 from prm.training.loop import Progress
@@ -82,18 +82,18 @@ def train(
     model = TrainedModel(language_model, tokenizer, chosen, processes.device)
     examples, dropped = _examples(rows, model, tokenizer)
     split = split_by_problem(examples, holdout=chosen.holdout, seed=chosen.seed)
-    claim(out, described, processes)
-    if HEADS[chosen.head].reads == "ratio":
-        examples = with_references(examples, model, out / REFERENCE, processes)
-        split = split_by_problem(examples, holdout=chosen.holdout, seed=chosen.seed)
-    trainer = Trainer(model, split, out, processes)
-    ended = trainer.run(on_progress, stop)
-    trainer.metrics.close()
-    if not ended:
-        return Outcome(out=out, finished=False, summary=None)
-    trainer.choose_weights()
-    summary = export(trainer, tokenizer, base=base, dtype=_stored_dtype(folder)) | {"dropped_rows": dropped}
-    return finish(out, summary, processes)
+    with claimed(out, described, processes):
+        if HEADS[chosen.head].reads == "ratio":
+            examples = with_references(examples, model, out / REFERENCE, processes)
+            split = split_by_problem(examples, holdout=chosen.holdout, seed=chosen.seed)
+        trainer = Trainer(model, split, out, processes)
+        ended = trainer.run(on_progress, stop)
+        trainer.metrics.close()
+        if not ended:
+            return Outcome(out=out, finished=False, summary=None)
+        trainer.choose_weights()
+        summary = export(trainer, tokenizer, base=base, dtype=_stored_dtype(folder))
+        return finish(out, summary | {"dropped_rows": dropped}, processes)
 
 
 def _hash_of(rows: Sequence[StepRow] | Sequence[PairRow]) -> str:

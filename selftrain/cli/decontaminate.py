@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tasks.errors import UsageError
+from tasks.errors import DataError, UsageError
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
+from treesearch.cli.overwrite import refuse_overwriting
 from treesearch.cli.terminal import one_line, say, say_json, tell
 
 if TYPE_CHECKING:
     from selftrain.decontamination import Report
-    from tasks.base import Problem
+    from tasks.base import Problem, Task
 
 _SHOWN = 10
 _TRAINING = "File of training problems. Repeatable."
@@ -62,10 +63,12 @@ def decontaminate(
         raise UsageError(
             "on_overlap is for runs; here --out drops what overlaps, and without it that is an error"
         )
+    for option, written in (("--out", out), ("--report", report)):
+        refuse_overwriting(option, written, (*training, *held_out))
     wanted = build(Decontamination, given, what="decontamination")
     opened = open_task(task or "math")
     asked = read_held_out(_named(held_out), opened)
-    problems = [each for file in training for each in opened.load(Path(file))]
+    problems = _read(training, opened)
     found = find_overlaps(problems, asked, wanted)
     if report is not None:
         write_json(Path(report), found.as_json())
@@ -79,6 +82,22 @@ def decontaminate(
     if out is None:
         require_clean(found, Path(report) if report is not None else None)
     return ExitCode.DONE
+
+
+def _read(files: Sequence[str], task: Task) -> list[Problem]:
+    """The problems of all files; `DataError` if problems of two have one id."""
+    owner: dict[str, int] = {}
+    found: list[Problem] = []
+    for number, file in enumerate(files):
+        for problem in task.load(Path(file)):
+            first = owner.setdefault(problem.id, number)
+            if first != number:
+                raise DataError(
+                    f"{files[first]} and {file} both have a problem with the id {problem.id!r}; give the "
+                    "problems of one other ids"
+                )
+            found.append(problem)
+    return found
 
 
 def _named(files: Sequence[str]) -> dict[str, Path]:

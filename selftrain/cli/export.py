@@ -13,6 +13,7 @@ import typer
 from tasks.errors import DataError, unknown_name
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
+from treesearch.cli.overwrite import refuse_overwriting
 from treesearch.cli.terminal import say, say_json, tell
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def export(
 
     if form not in (*EXPORTS, *BUNDLES):
         raise unknown_name("export format", form, [*EXPORTS, *BUNDLES])
+    refuse_overwriting("--out", out, [data])
     started = time.monotonic()
     trees = read_trees(Path(data))
     tell(f"{len(trees):,} training trees read")

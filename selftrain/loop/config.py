@@ -159,8 +159,8 @@ def differences(old: LoopConfig, new: LoopConfig) -> list[str]:
     return [line for line in found if not (grown and line.startswith("iterations:"))]
 
 
-_FREE = ("search.concurrency", "evaluate.concurrency")
-"""Settings that change no result."""
+_FREE = ("search.concurrency", "evaluate.concurrency", "search.max_failed")
+"""Settings that change no result of a stage."""
 
 
 def _compare(old: Any, new: Any, name: str, found: list[str]) -> None:

@@ -1,8 +1,8 @@
 """The event log of a run: one line a stage that began, ended, was taken over or was given up.
 
-Contract: append-only JSON lines, each written with one fsync; a torn last line is left out in reading and cut
-off before the next append. It is a record for people and tests (how often was a stage run?), never read to
-decide what to do: that is in the manifests. Times are seconds since 1970.
+Contract: append-only JSON lines, each written with one fsync; a torn last line is cut off before the next
+append, and what is no event is left out in reading. It is a record for people and tests (how often was a
+stage run?), never read to decide what to do: that is in the manifests. Times are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -44,8 +44,16 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     path = folder / FILE
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1] if line.strip()]
+    found = map(_event, path.read_bytes().split(b"\n")[:-1])
+    return [event for event in found if event is not None]
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
 
 
 def seconds_before(folder: Path, stage: str, iteration: int) -> float:

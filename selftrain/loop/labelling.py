@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prm.labels.session import LabelConfig, prepare_labels, run_labels
+from prm.labels.derive import RULES
+from prm.labels.session import METHODS, LabelConfig, prepare_labels, run_labels
 from selftrain.loop.context import StageError
 from selftrain.loop.manifest import Costs
 from selftrain.loop.parts import PrmJob
@@ -25,8 +26,12 @@ LABELS = ("completions", "solutions", "searches", "temperature", "gap", "once", 
 _OUT = "prm"
 
 
-def check_labels(labels: dict[str, Any]) -> None:
-    """Raise `UsageError` for a setting of labelling that there is not."""
+def check_labels(labels: dict[str, Any], *, method: str, rule: str | None) -> None:
+    """Raise `UsageError` for a method, rule or setting of labelling that there is not."""
+    if method not in METHODS:
+        raise unknown_name("label method", method, METHODS)
+    if rule is not None and rule not in RULES:
+        raise unknown_name("label rule", rule, RULES)
     for key in labels:
         if key not in LABELS:
             raise unknown_name("setting of labelling", key, LABELS)

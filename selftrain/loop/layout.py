@@ -6,15 +6,11 @@
     RUN/iterations/001/STAGE/             one folder a stage, with its manifest.json
     RUN/iterations/001/manifest.json      the iteration: hashes of its stages, what the gate decided, costs
 
-It reads and writes nothing but the lock.
+It reads and writes nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import UsageError, unknown_name
@@ -62,20 +58,3 @@ def parse_stage(text: str, run: Path) -> tuple[int, str]:
     if iteration not in begun:
         raise UsageError(f"iteration {iteration} has not begun in {run}; there is nothing to redo")
     return iteration, stage
-
-
-@contextmanager
-def locked(run: Path) -> Generator[None]:
-    """Hold the run's lock; `UsageError` if another process has it."""
-    run.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(run / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another process is working on the run {run}; wait for it or stop it"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)

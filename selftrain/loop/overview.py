@@ -91,9 +91,7 @@ def read_header(folder: Path) -> LoopConfig:
     if content is None:
         raise UsageError(f"{folder} is not a self-training run: it has no {RUN}")
     if "selftrain" not in content:
-        raise DataError(
-            f"{folder / RUN} is not of a self-training run (of a search? `search resume` goes on)"
-        )
+        raise DataError(f"{folder / RUN} is not of a self-training run, but of a search or a training")
     return from_json(content["selftrain"])
 
 

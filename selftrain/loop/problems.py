@@ -95,7 +95,7 @@ def freeze(path: Path, problems: Sequence[Problem], task: str) -> None:
 
 def _row(problem: Problem) -> dict[str, object]:
     if problem.gold is None:
-        return {"id": problem.id, **problem.meta}
+        return {"question": problem.question, **problem.meta, "id": problem.id}
     return {
         "id": problem.id,
         "question": problem.question,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tasks.errors import UsageError
+from treesearch.budget import Budget
 
 Where = Literal["search", "evaluate", "both", "none"]
 
@@ -97,6 +98,7 @@ class SearchPart:
         require(self.problems is None or self.problems >= 1, "problems", "at least 1", self.problems)
         require(self.concurrency >= 1, "concurrency", "at least 1", self.concurrency)
         require(0 <= self.max_failed < 1, "max_failed", "in [0, 1)", self.max_failed)
+        Budget(tokens=self.budget_tokens, calls=self.budget_calls, nodes=self.budget_nodes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,7 @@ class EvaluatePart:
     def __post_init__(self) -> None:
         require(self.samples >= 1, "samples", "at least 1", self.samples)
         require(self.concurrency >= 1, "concurrency", "at least 1", self.concurrency)
+        Budget(tokens=self.budget_tokens)
         if self.algorithm == "greedy" and self.samples > 1:
             raise UsageError(
                 "greedy gives the same solution every time: samples > 1 needs best-of-n with n=1"
@@ -211,6 +214,7 @@ class TunePart:
     def __post_init__(self) -> None:
         for name in ("temperatures", "thresholds"):
             require(len(getattr(self, name)) > 0, name, "one number or more", getattr(self, name))
+        require(min(self.temperatures) > 0, "temperatures", "above 0", self.temperatures)
         for name in ("problems", "samples", "wanted"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         require(self.weight > 0, "weight", "above 0", self.weight)

@@ -29,7 +29,6 @@ from selftrain.loop.layout import (
     RUN,
     begun_iterations,
     iteration_folder,
-    locked,
     parse_stage,
     stage_folder,
     stages_of,
@@ -40,6 +39,7 @@ from selftrain.loop.parts import Parts
 from selftrain.loop.watch import Watch
 from tasks.errors import UsageError
 from treesearch.atomic import write_json
+from treesearch.lock import locked
 
 _PACKAGES = ("treesearch-toolkit", "torch", "transformers", "peft", "safetensors", "numpy", "vllm")
 _BEFORE = {"lock", "run.json.new", "events.jsonl"}
@@ -63,6 +63,7 @@ async def arun(
     folder = Path(out)
     used = parts or Parts()
     check(wanted, used)
+    _refuse_foreign(folder)
     with locked(folder):
         log = EventLog(folder)
         _claim(folder, wanted, redo, log)
@@ -112,12 +113,20 @@ def _read(config: LoopConfig | Path | str | Sequence[Path]) -> LoopConfig:
     return read_config([Path(config)] if isinstance(config, Path | str) else list(config))
 
 
+def _refuse_foreign(folder: Path) -> None:
+    """Raise, with nothing changed, for a folder that holds something else than a run of this kind."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; a run needs a folder: name another one with --out")
+    if (folder / RUN).exists():
+        read_header(folder)
+    elif folder.is_dir() and {entry.name for entry in folder.iterdir()} - _BEFORE:
+        raise UsageError(f"{folder} is not empty and holds no run; name another folder with --out")
+
+
 def _claim(folder: Path, config: LoopConfig, redo: str | None, log: EventLog) -> None:
-    """Write the configuration down, or refuse a folder that holds another run or something else."""
+    """Write the configuration down, or refuse a folder that holds another run."""
     path = folder / RUN
     if not path.exists():
-        if {entry.name for entry in folder.iterdir()} - _BEFORE:
-            raise UsageError(f"{folder} is not empty and holds no run; name another folder with --out")
         if redo is not None:
             raise UsageError(f"{folder} holds no run yet; there is nothing to redo")
     elif redo is None and not any((folder / "iterations").glob(f"*/*/{FILE}")):  # contaminated, as a rule

@@ -181,7 +181,7 @@ def _direct_advantage(steps: StepSums, config: TrainConfig, total: float) -> Ten
 
 _TERMS = frozenset({"beta", "weight_power", "sft_weight", "sft_on"})
 _DPO = _TERMS | {"kind", "offset_scale", "smoothing_scale"}
-_PAIR_BUILDERS = ("step-q", "tree-plv", "agent-q", "outcome-dpo", "self-rewarding", "crew-dpo")
+_PAIR_BUILDERS = ("step-q", "tree-plv", "agent-q", "outcome-dpo", "self-rewarding", "crew-dpo", "revisions")
 _BASE_FIRST = ("base", "stored")
 
 OBJECTIVES: dict[str, Objective] = {

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 from prm.training.folder import FREE as SHARED_FREE
-from prm.training.folder import Outcome, claim, describe, finish, finished
+from prm.training.folder import Outcome, claimed, describe, finish, finished
 from prm.training.loop import Progress
 from prm.training.precision import resolve_precision
 from prm.training.processes import Processes, open_processes
@@ -84,14 +84,14 @@ def train(
     policy, tokenizer = _open(folder, chosen, processes)
     found = select(trees, chosen, context=policy.context, vocabulary=policy.vocabulary)
     split = split_items([make_item(tree) for tree in found.trees], holdout=chosen.holdout, seed=chosen.seed)
-    claim(out, described, processes)
-    trainer = Trainer(policy, _compared(split, policy, out, processes), out, processes)
-    if not trainer.run(on_progress, stop):
-        trainer.metrics.close()
-        return Outcome(out=out, finished=False, summary=None)
-    longest = _longest_solution(found.trees)
-    summary = _finish(trainer, tokenizer, base, folder, longest) | {"counts": found.counts}
-    return finish(out, summary, processes)
+    with claimed(out, described, processes):
+        trainer = Trainer(policy, _compared(split, policy, out, processes), out, processes)
+        if not trainer.run(on_progress, stop):
+            trainer.metrics.close()
+            return Outcome(out=out, finished=False, summary=None)
+        longest = _longest_solution(found.trees)
+        summary = _finish(trainer, tokenizer, base, folder, longest) | {"counts": found.counts}
+        return finish(out, summary, processes)
 
 
 @cache

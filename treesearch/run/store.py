@@ -158,6 +158,16 @@ def refuse_other(folder: Path, header: Header, *, model: bool = True) -> None:
         raise UsageError(f"{folder} holds another run: {'; '.join(found)}; name another directory with --run")
 
 
+_OTHER_RUNS = {
+    "selftrain": (
+        "a self-training run: its searches are in iterations/*/search/TASK below it, and "
+        "`search selftrain resume` goes on with it"
+    ),
+    "base": "the training of a model: `search prm train` or `search selftrain train` goes on with it",
+}
+"""Runs of other kinds by a key that only their `run.json` has."""
+
+
 def read_header(folder: Path) -> Header:
     """`run.json` of a run; `UsageError` if the directory holds no run, `DataError` if it is damaged."""
     path = folder / "run.json"
@@ -165,6 +175,9 @@ def read_header(folder: Path) -> Header:
         raise UsageError(f"{folder} is not a run: it has no run.json")
     try:
         content = json.loads(path.read_text())
+        for kind, hint in _OTHER_RUNS.items():
+            if kind in content:
+                raise UsageError(f"{folder} is no search, but {hint}")
         if content["schema"] != SCHEMA:
             raise DataError(f"{path}: schema {content['schema']}; this version reads schema {SCHEMA}")
         return Header(

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from selftrain.loop.context import Context
 from selftrain.loop.hashing import data_hash
-from selftrain.loop.manifest import Done, Manifest, file_output
+from selftrain.loop.manifest import Done, Manifest, file_output, read_manifest
 from selftrain.loop.problems import HELDOUT, TEST, TRAIN, freeze, load
+from selftrain.loop.sections import ProblemSource
 from tasks.base import Problem
 from tasks.errors import DataError
 from treesearch.settings import build
@@ -30,7 +31,10 @@ def problems_path(run: Context, task: str, side: str) -> Path:
 
 
 async def decontaminate(run: Context) -> Manifest:
-    """Compare, refuse or drop, and freeze."""
+    """Compare, refuse or drop, and freeze; problems that are frozen do not need their sources any more."""
+    done = read_manifest(run.path(0, NAME))
+    if done is not None and not all(file.exists() for file in _files(run)):
+        return done
     sides = {
         (part.name, side): load(part, side) for part in run.config.tasks for side in (TRAIN, HELDOUT, TEST)
     }
@@ -57,6 +61,14 @@ async def decontaminate(run: Context) -> Manifest:
         )
 
     return await run.stage(NAME, 0, work, inputs=inputs, settings=settings)
+
+
+def _files(run: Context) -> list[Path]:
+    """The files that problems of the run come from."""
+    sources: list[ProblemSource | None] = [
+        getattr(part, side) for part in run.config.tasks for side in (TRAIN, HELDOUT, TEST)
+    ]
+    return [Path(source.data) for source in sources if source is not None and source.data is not None]
 
 
 def _kept(run: Context, sides: Mapping[tuple[str, str], list[Problem]], report: Path) -> set[str]:
