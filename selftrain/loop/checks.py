@@ -126,10 +126,10 @@ def _check_training(config: LoopConfig, parts: Parts) -> None:
     name = config.builder.name
     tuned = {} if config.tune is None else {config.tune.setting: 0.0}
     build(find_builder(name), tuned | dict(config.builder.settings), what=f"builder {name}")
-    _check_records(name, settings.get("objective", "sft"))
     for wanted, what in builder_inputs(name, optional=False).items():
         if wanted not in SUPPLIED:
             raise UsageError(f"builder {name!r} needs {wanted}, {what}; a run cannot give it")
+    _check_records(name, settings.get("objective", "sft"))
 
 
 def _check_records(builder: str, objective: str) -> None:

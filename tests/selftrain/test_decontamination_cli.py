@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +73,22 @@ def test_what_cannot_be_read_is_an_error(files: tuple[str, str], tmp_path: Path)
         decontaminate([files[0]], [files[1]], settings=["on_overlap=drop"])
     with pytest.raises(UsageError, match="did you mean 'jaccard'"):
         decontaminate([files[0]], [files[1]], settings=["jacard=0.5"])
+
+
+@pytest.mark.parametrize("option", ["out", "report"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_no_file_that_is_read_is_written_over(files: tuple[str, str], option: str, which: int) -> None:
+    before = [Path(file).read_bytes() for file in files]
+    given: dict[str, Any] = {option: files[which]}
+    with pytest.raises(UsageError, match=f"--{option} .* is a file that is read"):
+        decontaminate([files[0]], [files[1]], **given)
+    assert [Path(file).read_bytes() for file in files] == before
+
+
+def test_files_that_share_an_id_are_both_named(files: tuple[str, str], tmp_path: Path) -> None:
+    other = write(tmp_path / "b" / "mine.jsonl", "What is 7 * 8?")
+    with pytest.raises(
+        DataError, match=r"mine.jsonl and .*mine.jsonl both have a problem with the id 'mine0'"
+    ):
+        decontaminate([files[0], other], [files[1]], out=str(tmp_path / "clean.jsonl"))
+    assert not (tmp_path / "clean.jsonl").exists()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftrain.loop.problems import choose, freeze
+from selftrain.loop.problems import choose, freeze, thaw
 from tasks.base import Problem
 from tasks.errors import DataError
 
@@ -67,3 +68,17 @@ def test_problems_that_could_not_be_read_again_leave_the_file_that_is_there(
         freeze(path, written, "math")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_problem_without_a_gold_keeps_its_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Questions:
+        """A task whose answers can be checked without a gold, and whose files hold questions."""
+
+        def load(self, data: Path) -> list[Problem]:
+            rows = [json.loads(line) for line in data.read_text().splitlines()]
+            return [Problem(id=row["id"], question=row["question"], task="sort") for row in rows]
+
+    monkeypatch.setattr("selftrain.loop.problems.open_task", lambda _: Questions())
+    written = [Problem(id="a", question="3 1 2", task="sort"), Problem(id="b", question="2 1", task="sort")]
+    freeze(tmp_path / "problems.jsonl", written, "sort")
+    assert thaw(tmp_path / "problems.jsonl", "sort") == written

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loop_worlds import ScriptedEvaluator, World, make_world, write_problems
+from loop_worlds import ScriptedEvaluator, World, make_world, put, write_problems
 
 from selftrain.builders import open_builder
 from selftrain.data.record import TrainingTree
-from selftrain.loop import LoopConfig, Parts, RunStatus, resume, run, status
+from selftrain.loop import LoopConfig, Parts, RunStatus, from_json, resume, run, status
 from selftrain.loop.context import StageError
 from selftrain.loop.events import read_events
 from selftrain.loop.gate import Action
@@ -415,6 +415,20 @@ def test_searches_that_fail_stop_the_stage_and_resuming_tries_them_again(
         ({"train": None, "prm": {}}, "nothing to compare"),
         ({"monitors": {"settings": {"kz": 3}}}, "did you mean 'ks'"),
         ({"policy": "http://localhost:1/v1"}, "cannot be trained here"),
+        ({"policy": "./nowhere"}, "model folder 'nowhere' does not exist"),
+        ({"engine__name": "nope"}, "unknown engine 'nope'"),
+        ({"search__budget_tokens": 0}, "budget tokens must be positive"),
+        ({"train__settings": {"objective": "dpo"}}, "learns from pairs, builder 'sft' makes traces"),
+        ({"train__settings": {"gamma": 2.0}}, "has no use for gamma"),
+        ({"train__settings": {"device": "tpu"}}, "device 'tpu'"),
+        ({"tune": {"setting": "foo"}}, "unknown setting of builder sft 'foo'"),
+        ({"tune": {"temperatures": [-1.0]}}, "temperatures must be above 0"),
+        ({"prm": {"method": "magic"}}, "unknown label method 'magic'"),
+        ({"prm": {"rule": "magic"}}, "unknown label rule 'magic'"),
+        ({"prm": {"settings": {"head": "magic"}}}, "head"),
+        ({"prm": {"settings": {"zeta": 3.0}}}, "has no meaning for head"),
+        ({"prm": {"base": "./nowhere"}}, "model folder 'nowhere' does not exist"),
+        ({"prm": {"value": {"agregate": "last"}}}, "did you mean 'aggregate'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_read(
@@ -428,15 +442,11 @@ def test_what_cannot_work_is_refused_before_anything_is_read(
 def test_tasks_that_share_an_id_are_refused(world: World, tmp_path: Path) -> None:
     content = world.content()
     content["tasks"]["again"] = {"train": {"data": str(world.train)}}
-    from selftrain.loop import from_json
-
     with pytest.raises(DataError, match="both have a training problem with the id 'animals-0'"):
         run(from_json(content), tmp_path / "run")
 
 
 def config_of_two_tasks(world: World) -> LoopConfig:
-    from selftrain.loop import from_json
-
     content = world.content()
     content["tasks"]["puzzles"] = {
         "task": "countdown",
@@ -453,3 +463,56 @@ def test_several_tasks_are_searched_trained_on_and_measured_together(world: Worl
     assert searched is not None
     assert {"trees/count", "trees/puzzles"} <= set(searched.outputs)
     assert set(found.iterations[1].tasks) == {"count", "puzzles"}
+
+
+def test_more_failures_may_be_allowed_when_a_run_goes_on(world: World, tmp_path: Path) -> None:
+    faulty: dict[str, Any] = {
+        "engine__settings": {"fault_rate": 0.6, "seed": 1},
+        "search__settings": {"n": 24, "policy.solution_tokens": 64},
+    }
+    with pytest.raises(StageError, match=r"or set search\.max_failed"):
+        go(world, tmp_path / "run", 5, 5, **faulty)
+    assert go(world, tmp_path / "run", 5, 5, search__max_failed=0.9, **faulty).finished
+
+
+def test_a_run_goes_on_where_the_files_of_its_problems_are_gone(world: World, tmp_path: Path) -> None:
+    moved = tmp_path / "problems.jsonl"
+    moved.write_bytes(world.train.read_bytes())
+    content = put(world.content(), "tasks.count.train.data", str(moved))
+    first = run(from_json(content), tmp_path / "run")
+    moved.unlink()
+    assert resume(tmp_path / "run") == first
+
+
+def test_a_line_that_is_no_event_does_not_keep_a_run_from_going_on(world: World, tmp_path: Path) -> None:
+    first = run(world.config(), tmp_path / "run")
+    with (tmp_path / "run" / "events.jsonl").open("a") as file:
+        file.write("garbage\n[1]\n")
+    assert (
+        resume(tmp_path / "run", redo="1/gate").iterations[1].stages.keys()
+        == first.iterations[1].stages.keys()
+    )
+
+
+@pytest.mark.parametrize(
+    "content", ['{"mine": 1}', '{"schema": 1, "config": {}}', '{"schema": 1, "base": {}, "data": {}}']
+)
+def test_a_folder_of_something_else_stays_as_it_is(world: World, tmp_path: Path, content: str) -> None:
+    out = tmp_path / "other"
+    (out / "iterations" / "mine").mkdir(parents=True)
+    (out / "iterations" / "mine" / "results.txt").write_text("kept")
+    (out / "run.json").write_text(content)
+    with pytest.raises(DataError, match=r"not of a self-training run|run\.json: damaged"):
+        run(world.config(), out)
+    assert {file.name for file in out.rglob("*")} == {"iterations", "mine", "results.txt", "run.json"}
+    assert (out / "run.json").read_text() == content
+
+
+def test_a_refused_folder_or_file_is_left_alone(world: World, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not empty and holds no run"):
+        run(world.config(), tmp_path / "full")
+    assert [file.name for file in (tmp_path / "full").iterdir()] == ["notes.txt"]
+    with pytest.raises(UsageError, match="is a file; a run needs a folder"):
+        run(world.config(), tmp_path / "full" / "notes.txt")

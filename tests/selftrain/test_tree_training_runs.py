@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -309,3 +310,27 @@ def test_what_is_refused_leaves_no_run_behind(base: Path, tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="leaves none to train on"):
         run(bare, base, tmp_path, objective="sft", holdout=0.9)
     assert run(bare, base, tmp_path, objective="sft").finished
+
+
+def test_a_model_that_is_not_the_runs_own_is_not_written_over(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "model")
+    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(UsageError, match=r"has a model but no run\.json"):
+        run(rich_trees(3), tmp_path / "model", tmp_path, objective="sft")
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_is_trained_in_by_one_program_at_a_time(base: Path, tmp_path: Path) -> None:
+    tried: list[str] = []
+
+    def meanwhile(progress: Progress) -> None:
+        if progress.step == 1:
+            with pytest.raises(UsageError, match="another process is working on the run") as caught:
+                run(rich_trees(4), base, tmp_path, objective="sft", epochs=2)
+            tried.append(str(caught.value))
+
+    settings = TrainConfig(**(FAST | {"objective": "sft", "epochs": 2}))
+    train(rich_trees(4), base=str(base), out=tmp_path, config=settings, on_progress=meanwhile)
+    assert len(tried) == 1
+    steps = [line["step"] for line in lines_of(tmp_path) if "loss" in line]
+    assert steps == sorted(set(steps))
