@@ -23,8 +23,10 @@ import transformers
 from prm.training.processes import Processes
 from tasks.errors import DataError, UsageError
 from treesearch.atomic import write_json
+from treesearch.engines.address import is_url
 from treesearch.engines.hf_load import weights_hash
 from treesearch.lock import locked
+from treesearch.policies import resolve_model
 
 RUN = "run.json"
 SUMMARY = "summary.json"
@@ -42,6 +44,13 @@ class Outcome:
     out: Path
     finished: bool
     summary: Mapping[str, Any] | None
+
+
+def base_folder(base: str) -> str:
+    """Folder or hub id of the model that a training begins with; `UsageError` for a server's address."""
+    if is_url(base):
+        raise UsageError(f"the model {base} is a server's and cannot be trained; give a folder or hub id")
+    return resolve_model(base)
 
 
 def describe(base: str, folder: str, data: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from prm.training.config import TrainConfig
-from tasks.errors import MissingPrerequisiteError
+from tasks.errors import MissingPrerequisiteError, UsageError
 from treesearch.seeds import derive
 
 
@@ -29,7 +29,7 @@ def adapter_name(index: int) -> str:
 def add_adapters(model: Any, config: TrainConfig) -> Any:
     """The model wrapped by peft, with `config.adapters` adapters; `model` is changed in place."""
     try:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig
     except ImportError as error:
         raise MissingPrerequisiteError("LoRA needs peft: pip install peft") from error
     targets: Any = config.lora_targets
@@ -49,11 +49,20 @@ def add_adapters(model: Any, config: TrainConfig) -> Any:
         for index in range(config.adapters):
             torch.manual_seed(derive(config.seed, "adapter", index) % 2**63)
             if network is None:
-                network = get_peft_model(model, lora, adapter_name=adapter_name(0))
+                network = _first(model, lora, config)
             else:
                 network.add_adapter(adapter_name(index), copy.deepcopy(lora))
     use_adapter(network, 0)
     return network
+
+
+def _first(model: Any, lora: Any, config: TrainConfig) -> Any:
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, lora, adapter_name=adapter_name(0))
+    except ValueError as error:  # no module of such a name
+        raise UsageError(f"lora_targets={config.lora_targets!r}: {error}") from error
 
 
 def use_adapter(network: Any, index: int) -> None:

@@ -30,7 +30,7 @@ import transformers
 
 from prm.training.config import TrainConfig
 from prm.training.export import export
-from prm.training.folder import FREE, Outcome, claimed, describe, finish, finished
+from prm.training.folder import FREE, Outcome, base_folder, claimed, describe, finish, finished
 from prm.training.heads import HEADS, head_of, pair_examples, step_examples
 from prm.training.layout import Example, Layout, check_ids
 from prm.training.loop import Progress
@@ -44,7 +44,6 @@ from prm.training.split import split_by_problem
 from prm.training.trainer import Trainer
 from tasks.errors import DataError, UsageError
 from treesearch.engines.hf_load import choose_device, load
-from treesearch.policies import resolve_model
 
 REFERENCE = "reference.safetensors"
 
@@ -70,7 +69,7 @@ def train(
     head_of(chosen)
     _check_rows(rows, chosen)
     processes = open_processes(choose_device(chosen.device))
-    folder = resolve_model(base)
+    folder = base_folder(base)
     data = {"source": source, "rows": len(rows), "sha256": _hash_of(rows)}
     described = describe(base, folder, data, asdict(chosen))
     before = finished(out, described, free=FREE)

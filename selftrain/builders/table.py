@@ -3,8 +3,9 @@
     builder = open_builder("tree-plv", {"alpha": 0.25})
     built = builder(searched)
 
-Contract: nothing is imported before a name is opened. Settings are the fields of the builder's dataclass, as
-numbers or as text (`--set`, YAML); an unknown name or key is `UsageError` naming the nearest. What a
+Contract: nothing is imported before a name is opened. Other packages add builders through entry points of
+the group `GROUP`; a built-in name wins over one of those. Settings are the fields of the builder's dataclass,
+as numbers or as text (`--set`, YAML); an unknown name or key is `UsageError` naming the nearest. What a
 configuration file cannot hold (an encoder, another model's trees) is given under its field's name too and is
 taken as it is; `builder_inputs` says what a builder takes, and opening one without a required input fails.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import unknown_name
@@ -50,15 +52,22 @@ TABLE: Mapping[str, str] = {
 }
 
 
+GROUP = "treesearch.builders"
+
+
 def builder_names() -> list[str]:
-    """Every builder's name, in the order of the table."""
-    return list(TABLE)
+    """Every builder's name, in the order of the table, then those of installed packages."""
+    return [*TABLE, *sorted(entry.name for entry in entry_points(group=GROUP) if entry.name not in TABLE)]
 
 
 def find_builder(name: str) -> type[Builder]:
     """The class behind a name; `UsageError` names the nearest valid one."""
     if name not in TABLE:
-        raise unknown_name("builder", name, TABLE)
+        for entry in entry_points(group=GROUP):
+            if entry.name == name:
+                own: type[Builder] = entry.load()
+                return own
+        raise unknown_name("builder", name, builder_names())
     module, _, attribute = TABLE[name].partition(":")
     found: type[Builder] = getattr(import_module(f"{_PACKAGE}.{module}"), attribute)
     return found

@@ -147,6 +147,9 @@ def _take_away(folder: Path, redo: str, log: EventLog) -> None:
     """Remove what a stage, and everything behind it, made."""
     iteration, stage = parse_stage(redo, folder)
     order = stages_of(iteration)
+    there = [name for name in order if stage_folder(folder, iteration, name).exists()]
+    if stage not in there and any(order.index(name) > order.index(stage) for name in there):
+        raise UsageError(f"this run has no stage {stage}; iteration {iteration} has: {', '.join(there)}")
     for later in begun_iterations(folder):
         if later > iteration:
             shutil.rmtree(iteration_folder(folder, later))

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 from prm.training.folder import FREE as SHARED_FREE
-from prm.training.folder import Outcome, claimed, describe, finish, finished
+from prm.training.folder import Outcome, base_folder, claimed, describe, finish, finished
 from prm.training.loop import Progress
 from prm.training.precision import resolve_precision
 from prm.training.processes import Processes, open_processes
@@ -47,7 +47,6 @@ from selftrain.training.split import Split, split_items
 from selftrain.training.trainer import Trainer
 from selftrain.training.units import make_item
 from treesearch.engines.hf_load import choose_device, load
-from treesearch.policies import resolve_model
 
 FREE = SHARED_FREE | {"attention", "evaluate_every", "gradient_checkpointing", "pass_tokens", "shard"}
 """Settings that may change when a run goes on. What changes speed or memory changes weights by rounding."""
@@ -75,7 +74,7 @@ def train(
     processes = open_processes(choose_device(chosen.device))
     if processes.count > 1:
         _leave_at_exit()
-    folder = resolve_model(base)
+    folder = base_folder(base)
     data = {"source": source, "trees": len(trees), "sha256": _hash_of(trees)}
     described = describe(base, folder, data, asdict(chosen))
     before = finished(out, described, free=FREE)

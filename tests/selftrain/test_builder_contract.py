@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import fields
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from selftrain.builders import (
     open_builder,
     together,
 )
+from selftrain.builders.table import GROUP
 from selftrain.data.record import TrainingTree
 from selftrain.data.searched import Searched
 from tasks.errors import DataError, UsageError
@@ -310,3 +312,16 @@ def test_trees_of_one_problem_with_different_prompts_cannot_be_one() -> None:
     other = replace(one, tree=TokenTree(segments=((99,), one.tree.segments[1]), parents=(-1, 0)))
     with pytest.raises(DataError, match="problem 'p' have different prompts"):
         opened("sft")([one, other])
+
+
+def test_an_installed_package_adds_builders_and_never_replaces_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = "selftrain.builders.traces:RestEM"
+    found = [EntryPoint(name, target, GROUP) for name in ("mine", "sft")]
+    monkeypatch.setattr(
+        "selftrain.builders.table.entry_points", lambda *, group: found if group == GROUP else []
+    )
+    assert builder_names() == [*TABLE, "mine"]
+    assert type(open_builder("mine", {"max_traces": 2})).__name__ == "RestEM"
+    assert type(open_builder("sft")).__name__ == "Traces"
+    with pytest.raises(UsageError, match="did you mean 'mine'"):
+        open_builder("mime")

@@ -334,3 +334,19 @@ def test_a_folder_is_trained_in_by_one_program_at_a_time(base: Path, tmp_path: P
     assert len(tried) == 1
     steps = [line["step"] for line in lines_of(tmp_path) if "loss" in line]
     assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize(
+    ("base_name", "settings", "why"),
+    [
+        ("http://localhost:1/v1", {}, "is a server's and cannot be trained"),
+        (None, {"lora_rank": 4, "lora_targets": "nope"}, "lora_targets='nope'"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_run_behind(
+    base: Path, tmp_path: Path, base_name: str | None, settings: dict[str, Any], why: str
+) -> None:
+    config = TrainConfig(**(FAST | {"objective": "sft"} | settings))
+    with pytest.raises(UsageError, match=why):
+        train(rich_trees(3), base=base_name or str(base), out=tmp_path / "run", config=config)
+    assert not (tmp_path / "run").exists()

@@ -117,6 +117,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, SearchError):
         tell(f"error: {one_line(str(error))}")
         return error.exit_code
+    if type(error).__name__ == "NoArgsIsHelpError":  # a group of commands without one: its help, as it is
+        tell(str(getattr(error, "message", error)))
+        return ExitCode.USAGE
     if hasattr(error, "format_message"):  # typer's usage errors: their classes moved between its releases
         tell(f"error: {_usage_message(error)}")
         return ExitCode.USAGE
