@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from test_run import FLAGS, PROBLEMS, run, trees_of
 from tasks.errors import UsageError
 from treesearch.journal import read_journal
 from treesearch.run.config import resolve
-from treesearch.run.extend import extend
+from treesearch.run.extend import enlarged, extend
+from treesearch.run.session import prepare, run_plan
 from treesearch.run.store import fold_trees, read_header, read_results
 
 
@@ -81,3 +84,29 @@ def test_a_kill_after_extending_loses_nothing(tmp_path: Path) -> None:
     extend(tmp_path / "run", {"budget_tokens": 600})
     rows = run(tmp_path / "run", budget_tokens=600)
     assert {row["id"] for row in rows} == {problem.id for problem in PROBLEMS}
+
+
+def test_a_run_that_cannot_go_on_keeps_its_results_and_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = replace(prepare(resolve(FLAGS | {"budget_tokens": 150})), problems=PROBLEMS)
+    asyncio.run(run_plan(first, tmp_path / "run"))
+    kept, header = read_results(tmp_path / "run"), read_header(tmp_path / "run")
+    limits = {"budget_tokens": 600}
+    plan = replace(prepare(enlarged(tmp_path / "run", limits)), extends=limits, problems=PROBLEMS)
+    other = replace(plan, problems=plan.problems[:-1])
+    with pytest.raises(UsageError, match="the problems are not the same"):
+        asyncio.run(run_plan(other, tmp_path / "run"))
+
+    def broken(*_: object, **__: object) -> None:
+        raise UsageError("the model is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("treesearch.run.session.open_policy", broken)
+        with pytest.raises(UsageError, match="the model is gone"):
+            asyncio.run(run_plan(plan, tmp_path / "run"))
+    assert (read_results(tmp_path / "run"), read_header(tmp_path / "run")) == (kept, header)
+
+    after = asyncio.run(run_plan(plan, tmp_path / "run")).rows
+    assert {row["id"] for row in after} == {row["id"] for row in kept}
+    assert sum(row["usage"]["nodes"] for row in after) > sum(row["usage"]["nodes"] for row in kept)

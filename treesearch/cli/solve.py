@@ -72,7 +72,7 @@ def resume(
     budgets = {"budget_tokens": budget_tokens, "budget_calls": budget_calls, "budget_nodes": budget_nodes}
     from dataclasses import replace
 
-    from treesearch.run.extend import extend, parse_limits
+    from treesearch.run.extend import enlarged, extend, parse_limits, reopened
     from treesearch.run.overview import find_run, read_overview
     from treesearch.run.session import prepare
     from treesearch.run.summary import read_summary
@@ -83,16 +83,17 @@ def resume(
         for name, text in budgets.items()
         if text is not None
     }
-    if given:
-        extend(folder, parse_limits(given))
+    limits = parse_limits(given)
+    resolved = enlarged(folder, limits)
     overview = read_overview(folder)
     summary = read_summary(folder)
-    resolved = overview.header.resolved
-    if overview.state == "finished" and summary.get("finished"):
-        return _show_finished(overview, summary, as_json=as_json)
+    if overview.state == "finished" and summary.get("finished") and not reopened(folder, limits):
+        if limits:
+            extend(folder, limits)
+        return _show_finished(read_overview(folder), summary, as_json=as_json)
     if concurrency is not None:
         resolved = replace(resolved, config=replace(resolved.config, concurrency=concurrency))
-    return _start(prepare(resolved), folder, as_json=as_json)
+    return _start(replace(prepare(resolved), extends=limits), folder, as_json=as_json)
 
 
 def _start(plan: Plan, folder: Path | None, *, as_json: bool) -> int:

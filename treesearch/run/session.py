@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from treesearch.policies import (
 from treesearch.policy import Policy
 from treesearch.registry import names
 from treesearch.run.config import Resolved
+from treesearch.run.extend import before, extend
 from treesearch.run.runner import Progress, Runner
 from treesearch.run.store import RunStore, fold_trees, make_header, refuse_other
 from treesearch.run.summary import read_summary, summarise
@@ -61,7 +62,10 @@ def _ignore(_: Progress) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A configuration with all that it names, but for the model. `note` is what the model's card says."""
+    """A configuration with all that it names, but for the model. `note` is what the model's card says.
+
+    `extends` are the limits that grow as against the run that is gone on with (`run.extend`).
+    """
 
     resolved: Resolved
     task: Task
@@ -70,6 +74,7 @@ class Plan:
     value: Value
     settings: Mapping[str, Mapping[str, Any]]
     note: str
+    extends: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +157,8 @@ async def run_problems(resolved: Resolved, folder: Path, on_change: OnChange = _
 async def run_plan(plan: Plan, folder: Path, on_change: OnChange = _ignore) -> Outcome:
     """`run_problems` for a plan. Cancelling it leaves a run that can be taken up again."""
     if (folder / "run.json").exists():
-        refuse_other(folder, make_header(plan.resolved, plan.problems, ""), model=False)
+        now = before(folder, plan.resolved, plan.extends)
+        refuse_other(folder, make_header(now, plan.problems, ""), model=False)
     async with open_plan(plan) as policy:
         return await search_plan(plan, policy, folder, on_change)
 
@@ -174,11 +180,13 @@ async def search_plan(plan: Plan, policy: Policy, folder: Path, on_change: OnCha
 
 def _create_store(plan: Plan, policy: Policy, folder: Path) -> RunStore:
     """The run directory, new or gone on with."""
-    model_hash = getattr(policy.engine, "model_hash", "")
+    hashes = getattr(policy.engine, "model_hash", ""), plan.value.model_hash
     try:
-        return RunStore.create(
-            folder, make_header(plan.resolved, plan.problems, model_hash, plan.value.model_hash)
-        )
+        if plan.extends:
+            now = before(folder, plan.resolved, plan.extends)
+            refuse_other(folder, make_header(now, plan.problems, *hashes))
+            extend(folder, plan.extends)
+        return RunStore.create(folder, make_header(plan.resolved, plan.problems, *hashes))
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}; name another with --run") from error
 
