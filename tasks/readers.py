@@ -153,11 +153,25 @@ def _row(text: str) -> list[str]:
 
 def _json(text: str) -> object:
     try:
-        return json.loads(text.rstrip())  # without its line break, behind which columns would count from 1
+        content = json.loads(text.rstrip())  # without its line break, behind which columns would count from 1
+        check_text(content, text)
+        return content
     except json.JSONDecodeError as error:
         return _Broken(f"not JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:
         return _Broken(f"not usable JSON: {error}")
+
+
+def check_text(content: object, written: str) -> None:
+    """`ValueError` if JSON that was `written` so holds half of a surrogate pair: no encoding has it."""
+    if "\\ud" in written.lower():
+        try:
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise ValueError(
+                f"a text holds {half!r}, half of a surrogate pair, which is no character"
+            ) from None
 
 
 def _object(content: object) -> Record:

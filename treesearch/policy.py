@@ -47,9 +47,9 @@ class PolicyConfig:
         for name in ("step_tokens", "solution_tokens"):
             if getattr(self, name) < 1:
                 raise UsageError(f"policy.{name} must be at least 1, got {getattr(self, name)}")
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+        if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise UsageError(
-                "policy.temperature must be at least 0, top_p in (0, 1] and top_k at least 0; got "
+                "policy.temperature must be at least 0 and finite, top_p in (0, 1] and top_k at least 0; got "
                 f"{self.temperature}, {self.top_p}, {self.top_k}"
             )
         if self.distinct and not self.temperature:

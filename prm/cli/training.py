@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from tasks.errors import UsageError, unknown_name
 from treesearch.cli.terminal import tell
+from treesearch.policies import EMBEDDED
 from treesearch.settings import build, read_yaml
 
 if TYPE_CHECKING:
@@ -90,11 +91,17 @@ def settle_for(cls: type[Config], flags: Mapping[str, Any], file: Path | None) -
         raise UsageError("say what to train on: --data FILE")
     chosen = {key: value for key, value in given.items() if key not in _PLACES}
     return Wanted(
-        data=Path(str(given["data"])),
-        base=str(given.get("base") or "embedded"),
+        data=Path(str(given["data"])).expanduser().absolute(),
+        base=_anchored(str(given.get("base") or "embedded")),
         out=out,
         config=build(cls, chosen, what="training"),
     )
+
+
+def _anchored(base: str) -> str:
+    """A folder as an absolute path, so that a run goes on from wherever it is asked to; other names stay."""
+    folder = Path(base).expanduser()
+    return str(folder.absolute()) if base != EMBEDDED and folder.is_dir() else base
 
 
 def reports() -> bool:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import jsonlines
 
 from tasks.errors import DataError
+from tasks.readers import check_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,10 @@ def read_rows(path: Path) -> Iterator[Row]:
     for line, content in found:
         if not isinstance(content, dict):
             raise DataError(f"{path}:{line}: expected a JSON object, found {_shown(content)}")
+        try:
+            check_text(content, text)
+        except ValueError as error:
+            raise DataError(f"{path}:{line}: {error}") from error
         yield Row(path, line, content)
 
 

@@ -198,3 +198,12 @@ def test_a_file_without_any_record_is_a_data_error(tmp_path: Path, content: str)
 def test_the_limit_takes_the_first_problems_and_reads_no_further(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD, GOOD, "{broken")
     assert len(read_problems(path, limit=2).require_clean()) == 2
+
+
+def test_half_of_a_surrogate_pair_is_a_broken_line_and_a_whole_one_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_text(r'{"question": "a \ud800 b", "answer": "1"}' + "\n")
+    with pytest.raises(DataError, match=r"some.jsonl:1: .*half of a surrogate pair"):
+        read_problems(path).require_clean()
+    path.write_text(r'{"question": "a \ud83d\ude00 b", "answer": "1"}' + "\n")
+    assert read_problems(path).require_clean()[0].question == "a \U0001f600 b"

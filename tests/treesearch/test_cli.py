@@ -690,3 +690,20 @@ def test_the_grader_starts_beside_the_search_and_its_lack_exits_5(
     code, out, err = search(capsys, "solve", *SCRIPTED, "--data", maths)
     assert (code, out) == (ExitCode.PREREQUISITE, "")
     assert err.splitlines()[-1] == "error: grading needs math-verify; run: pip install math-verify"
+
+
+def test_an_argument_that_is_no_text_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["solve", "What \udcff is 2 + 2?"]) == 2
+    assert "is not text in UTF-8" in capsys.readouterr().err
+
+
+def test_a_path_that_cannot_be_written_is_named_and_not_an_internal_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "mine.jsonl"
+    data.write_text('{"id": "a", "question": "1 + 1?", "answer": "2"}\n')
+    held_out = tmp_path / "test.jsonl"
+    held_out.write_text('{"id": "b", "question": "A long question about 7 hens?", "answer": "7"}\n')
+    words = ["selftrain", "decontaminate", "--training", str(data), "--held-out", str(held_out)]
+    assert main([*words, "--report", str(tmp_path)]) == 2
+    assert f"error: {tmp_path}" in capsys.readouterr().err

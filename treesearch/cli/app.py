@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from tasks.errors import SearchError, unknown_name
+from tasks.errors import SearchError, UsageError, unknown_name
 from treesearch.cli import compare, doctor, grade, listing, show, solve
 from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import one_line, say, tell
@@ -95,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (`ExitCode`)."""
     args = None if arguments is None else list(arguments)
     try:
+        _refuse_bytes(sys.argv[1:] if args is None else args)
         code = get_command(app).main(args=args, prog_name="search", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         tell("interrupted")
@@ -106,6 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: every failure becomes one line
         return _report(error)
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """`UsageError` for an argument that the terminal did not give as text."""
+    for argument in arguments:
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"{argument!r} is not text in UTF-8") from None
 
 
 def _report(error: BaseException) -> int:
