@@ -236,6 +236,13 @@ def test_thinkprm_asks_about_each_beginning_of_the_solution_and_forces_the_verdi
     assert found.members == ()
     assert f"[Math Problem]\n\n{QUESTION}\n\n[Solution]\n\nStep 1: a\n\nReview" in judge.prompts[0]
     assert "\n\nStep 1: a\nStep 2: b {question}\n\nReview" in judge.prompts[1]
+    assert all(
+        prompt.endswith("only verify the provided steps.<assistant>\nLet's verify step by step:")
+        for prompt in judge.prompts
+    )
+    assert {before for before, _ in judge.asked} == {
+        f"{prompt}fine\nIs the solution correct? " for prompt in judge.prompts
+    }
     assert all(before.endswith("fine\nIs the solution correct? ") for before, _ in judge.asked)
 
 
