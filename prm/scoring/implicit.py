@@ -101,9 +101,12 @@ def open_implicit(
 ) -> ImplicitScorer:
     """A scorer over a model and its reference; `card` is that of a folder of this toolkit's trainer.
 
-    A card's model scores the sigmoid of q_t with the beta that it was trained with.
+    A card's model scores the sigmoid of q_t with the beta that it was trained with. A model that is not there
+    is an error before either is loaded: `UsageError` for a folder, `MissingPrerequisiteError` for a hub id.
     """
     from transformers import AutoTokenizer
+
+    from treesearch.engines.hf_load import model_folder
 
     if not reference:
         raise UsageError(
@@ -119,8 +122,9 @@ def open_implicit(
         convention = replace(convention, readout=LogRatio(beta=beta), activation=Activation.SIGMOID)
     elif beta and isinstance(convention.readout, LogRatio):
         convention = replace(convention, readout=replace(convention.readout, beta=beta))
-    bound = bind(convention, AutoTokenizer.from_pretrained(name, trust_remote_code=False))
-    models = [_open(model, settings) for model in dict.fromkeys((name, reference))]
+    folder, other = model_folder(name), model_folder(reference)
+    bound = bind(convention, AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False))
+    models = [_open(model, settings) for model in ((name,) if folder == other else (name, reference))]
     return ImplicitScorer(
         models[0], models[-1], bound, calibration=None if card is None else card.calibration
     )

@@ -17,7 +17,7 @@ from prm.registry import open_scorer
 from prm.scoring.generative import GenerativeScorer, JudgeOptions
 from prm.scoring.implicit import ImplicitScorer
 from prm.scoring.logprobs import EngineLogProbs
-from tasks.errors import UsageError
+from tasks.errors import MissingPrerequisiteError, UsageError
 from treesearch.engines.base import EngineUsage, FinishReason, Sample
 from treesearch.engines.transformers import TransformersEngine
 
@@ -130,6 +130,31 @@ def test_a_log_ratio_without_a_reference_or_with_another_tokenizer_is_refused(mo
     other = write_causal(tmp_path / "other", tokenizer, kind="qwen2")
     with pytest.raises(UsageError, match="encode the same text differently"):
         open_scorer(str(models[0]), {**SETTINGS, "family": "eurusprm", "reference": str(other)})
+
+
+@pytest.mark.parametrize("missing", ["model", "reference"])
+def test_a_model_of_a_log_ratio_that_is_not_there_is_named(models, missing):
+    there = str(models[0])
+    for name, error, told in (
+        ("/nowhere/at/all", UsageError, "folder '/nowhere/at/all' does not exist"),
+        ("~/nowhere/at/all", UsageError, "nowhere/at/all' does not exist"),
+        ("nobody/has-this", MissingPrerequisiteError, "'nobody/has-this' could not be loaded"),
+    ):
+        pair = {"model": there, "reference": there, missing: name}
+        settings = {**SETTINGS, "family": "eurusprm", "reference": pair["reference"]}
+        with pytest.raises(error, match=told):
+            open_scorer(pair["model"], settings)
+
+
+def test_the_models_of_a_log_ratio_may_lie_under_the_home_folder(models, monkeypatch):
+    monkeypatch.setenv("HOME", str(models[0].parent))
+    ours, theirs = (f"~/{model.name}" for model in models)
+    settings = {**SETTINGS, "family": "eurusprm", "reference": theirs}
+    (found,) = run(open_scorer(ours, settings), STEPS)
+    (wanted,) = run(open_scorer(str(models[0]), {**settings, "reference": str(models[1])}), STEPS)
+    assert found == wanted
+    (itself,) = run(open_scorer(ours, {**settings, "reference": str(models[0])}), STEPS)
+    assert (itself.scores, 2 * itself.tokens) == ((0.0, 0.0, 0.0), found.tokens)
 
 
 def test_a_trained_implicit_folder_gives_the_sigmoid_with_its_own_beta(models, tmp_path):
