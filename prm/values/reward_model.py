@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -39,6 +40,16 @@ _MARGIN, _MARGIN_SHARE = 8, 0.5
 """Tokens that text may take beyond the policy's own, another tokenizer reading it."""
 
 _open: dict[tuple[Any, ...], StepScorer] = {}
+_opening = threading.Lock()
+
+
+def _opened(name: str, settings: dict[str, Any]) -> StepScorer:
+    """The model of a name and settings, opened by the first who asks; searches that begin together wait."""
+    key = (name, *settings.values())
+    with _opening:
+        if key not in _open:
+            _open[key] = open_scorer(name, settings)
+        return _open[key]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +82,10 @@ class PRMValue(ScorerSettings, Value):
     async def load(self, policy: Policy) -> LoadedPRM:
         """Open the model, or take it from an earlier search of this process."""
         settings = {each.name: getattr(self, each.name) for each in fields(ScorerSettings)}
-        key = (self.prm, *settings.values())
-        if key not in _open:
-            _open[key] = await asyncio.to_thread(open_scorer, self.prm, settings)
-        return LoadedPRM(settings=self, scorer=_open[key], policy=policy)
+        scorer = _open.get((self.prm, *settings.values()))
+        if scorer is None:
+            scorer = await asyncio.to_thread(_opened, self.prm, settings)
+        return LoadedPRM(settings=self, scorer=scorer, policy=policy)
 
     async def score(
         self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int

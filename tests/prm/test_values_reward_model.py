@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from toy_worlds import ALGORITHMS, SCENARIOS, WALK, UnrulyEngine, run, search, v
 from prm.aggregates import aggregate
 from prm.registry import ScorerSettings
 from prm.scoring.base import StepScores
+from prm.values import reward_model
 from prm.values.reward_model import LoadedPRM, PRMValue
 from tasks.base import Problem
 from tasks.errors import UsageError
@@ -90,6 +92,38 @@ def test_a_model_that_is_not_there_is_an_error_when_the_search_begins() -> None:
 
     with pytest.raises(SearchError, match="/nowhere/at/all"):
         asyncio.run(PRMValue(prm="/nowhere/at/all", family="math-shepherd").load(SCENARIO.policy()))
+
+
+def test_searches_that_begin_together_open_a_model_once_and_a_failure_is_no_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+    failing = True
+
+    def slow(name: str, settings: dict[str, Any]) -> Reader:
+        opened.append(name)
+        time.sleep(0.05)
+        if failing:
+            raise UsageError("it did not open")
+        return Reader()
+
+    monkeypatch.setattr(reward_model, "open_scorer", slow)
+    monkeypatch.setattr(reward_model, "_open", {})
+    value, policy = PRMValue(prm="shared"), SCENARIO.policy()
+
+    async def together() -> list[Any]:
+        loads = [value.load(policy) for _ in range(4)]
+        return await asyncio.gather(*loads, PRMValue(prm="other").load(policy), return_exceptions=True)
+
+    assert all(isinstance(each, UsageError) for each in asyncio.run(together()))
+    failing = False
+    opened.clear()
+    *shared, other = [each.scorer for each in asyncio.run(together())]
+    assert sorted(opened) == ["other", "shared"]
+    assert all(each is shared[0] for each in shared)
+    assert other is not shared[0]
+    assert asyncio.run(value.load(policy)).scorer is shared[0]
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize("how", ["last", "min", "max", "mean", "product", "geometric_mean"])
