@@ -12,7 +12,7 @@ end-of-text token counts.
 
 `tokens` are those of both models. In this process a path that extends one scored before has its new tokens
 run alone; over vLLM each request reads the whole path with both. A model that is its own reference (the same
-object) is asked once.
+object) is asked once. `max_context` is the smaller of the two contexts.
 
 Sources: Yuan et al. (arXiv 2412.01981), equation 3; Zhai et al., step-level Q-values (arXiv 2409.09345),
 where r of the last step ranks siblings. Deviation from the code of the latter: the log-probs are those of
@@ -64,6 +64,12 @@ class ImplicitScorer:
         self.bound, self.readout = bound, readout
         self._policy, self._reference, self._owned = policy, reference, owned
         self._calibration = calibration
+        self.max_context = min(policy.max_context, reference.max_context)
+
+    def sizes(self, question: str, steps: Sequence[str]) -> tuple[int, ...]:
+        """Tokens of the head and of each step, as each of the two models reads them."""
+        rendered = self.bound.render(question, steps)
+        return (rendered.head, *(end - start for start, end in rendered.spans))
 
     async def score(self, question: str, steps: Sequence[str]) -> StepScores:
         """Score each step of a solution; `UsageError` for no steps, `EngineError` where a model fails."""

@@ -132,6 +132,19 @@ def test_a_log_ratio_without_a_reference_or_with_another_tokenizer_is_refused(mo
         open_scorer(str(models[0]), {**SETTINGS, "family": "eurusprm", "reference": str(other)})
 
 
+@pytest.mark.parametrize("contexts", [(300, 200), (200, 300)])
+def test_the_context_of_a_log_ratio_is_the_smaller_one_less_what_vllm_needs_for_itself(models, contexts):
+    bound = bind(find("eurusprm"), AutoTokenizer.from_pretrained(models[0]))
+    engines = [
+        EngineLogProbs(TransformersEngine.open(str(model), **SETTINGS, max_context=context))
+        for model, context in zip(models, contexts, strict=True)
+    ]
+    scorer = ImplicitScorer(*engines, bound)
+    assert scorer.max_context == 199
+    (found,) = run(scorer, STEPS)
+    assert 2 * sum(scorer.sizes(QUESTION, STEPS)) == found.tokens
+
+
 @pytest.mark.parametrize("missing", ["model", "reference"])
 def test_a_model_of_a_log_ratio_that_is_not_there_is_named(models, missing):
     there = str(models[0])

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prm_models import CHATML, byte_level, write_causal
 from toy_worlds import ALGORITHMS, SCENARIOS, WALK, UnrulyEngine, run, search, variants
 
 from prm.aggregates import aggregate
-from prm.registry import ScorerSettings
+from prm.registry import ScorerSettings, open_scorer
 from prm.scoring.base import StepScores
 from prm.values import reward_model
 from prm.values.reward_model import LoadedPRM, PRMValue
@@ -30,6 +31,31 @@ from treesearch.tree import Tree
 PLENTY = Cost(tokens=10**6, calls=10**6, nodes=10**6)
 SCENARIO = SCENARIOS["log-probability"]
 HEAD = 7
+
+
+def step(text: str, finish: FinishReason = FinishReason.STOP) -> Step:
+    return Step(text, tuple(map(ord, text)), (-0.1,) * len(text), finish)
+
+
+PATH = (step("3 + 4 = 7.\n"), step("The answer is 7.\n"))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Folders of two models with one tokenizer."""
+    made, tokenizer = tmp_path_factory.mktemp("pair"), byte_level(template=CHATML)
+    return [str(write_causal(made / str(seed), tokenizer, kind="qwen2", seed=seed)) for seed in (1, 2)]
+
+
+def open_pair(model: str, reference: str, **given: Any) -> Any:
+    """The log-ratio of two models in this process."""
+    how = {"device": "cpu", "dtype": "float32", "threads": 1, "family": "eurusprm"}
+    return open_scorer(model, {**how, "reference": reference, **given})
+
+
+def read_by_both(scorer: Any, texts: list[str]) -> int:
+    """Tokens that the models of a scorer which holds nothing yet really read."""
+    return asyncio.run(scorer.score(WALK.question, texts)).tokens
 
 
 class Reader:
@@ -60,10 +86,6 @@ class Reader:
 def loaded(scorer: Any = None, **given: Any) -> LoadedPRM:
     value = PRMValue(prm="somewhere", **given)
     return LoadedPRM(settings=value, scorer=scorer or Reader(), policy=SCENARIO.policy())
-
-
-def step(text: str, finish: FinishReason = FinishReason.STOP) -> Step:
-    return Step(text, tuple(map(ord, text)), (-0.1,) * len(text), finish)
 
 
 def score(value: LoadedPRM, paths: list[tuple[Step, ...]], *, grant: Cost = PLENTY, known: int = 0) -> Any:
@@ -216,6 +238,23 @@ def test_a_model_that_writes_counts_what_it_wrote_and_reserves_the_most() -> Non
     assert score(value, [path]).usage.value_tokens == 10
     assert score(value, [path], grant=Cost(tokens=39, calls=1)).scores[0].value is None
     assert value.cost(SCENARIO.policy(), path, 3) == Cost(tokens=3 * 3 * 20, calls=1)
+
+
+def test_a_log_ratio_is_charged_for_reading_and_a_path_beyond_its_context_has_no_value(pair: Any) -> None:
+    scorer = open_pair(*pair, max_context=400)
+    texts = [path_step.text for path_step in PATH]
+    head, first, second = scorer.sizes(WALK.question, texts)
+    assert (scorer.max_context, head + first + second) == (400, read_by_both(scorer, texts) / 2)
+    value = loaded(scorer)
+    long = (step("3 + 4 = 7. " * 200 + "\n"),)
+    got = score(value, [PATH, long], known=1)
+    assert (got.scores[0].value is not None, got.scores[1].value) == (True, None)
+    assert got.usage == score(value, [PATH, long], known=1).usage  # whatever is kept by now
+    covered = got.usage.value_tokens
+    assert score(value, [PATH], grant=Cost(tokens=covered, calls=1), known=1).scores == got.scores[:1]
+    assert score(value, [PATH], grant=Cost(tokens=covered - 1, calls=1), known=1).scores[0].value is None
+    assert value.cost(SCENARIO.policy(), PATH[:1], 1).tokens < 2048
+    asyncio.run(scorer.close())
 
 
 def test_the_question_that_is_scored_is_the_problem_s_and_never_its_gold() -> None:
