@@ -12,7 +12,7 @@ end-of-text token counts.
 
 `tokens` are those of both models. In this process a path that extends one scored before has its new tokens
 run alone; over vLLM each request reads the whole path with both. A model that is its own reference (the same
-object) is asked once. `max_context` is the smaller of the two contexts.
+object) is asked once; `readers` is 1 then, else 2. `max_context` is the smaller of the two contexts.
 
 Sources: Yuan et al. (arXiv 2412.01981), equation 3; Zhai et al., step-level Q-values (arXiv 2409.09345),
 where r of the last step ranks siblings. Deviation from the code of the latter: the log-probs are those of
@@ -63,11 +63,13 @@ class ImplicitScorer:
             )
         self.bound, self.readout = bound, readout
         self._policy, self._reference, self._owned = policy, reference, owned
+        self._asked = [policy] if policy is reference else [policy, reference]
+        self.readers = len(self._asked)
         self._calibration = calibration
         self.max_context = min(policy.max_context, reference.max_context)
 
     def sizes(self, question: str, steps: Sequence[str]) -> tuple[int, ...]:
-        """Tokens of the head and of each step, as each of the two models reads them."""
+        """Tokens of the head and of each step, as each of the `readers` reads them."""
         rendered = self.bound.render(question, steps)
         return (rendered.head, *(end - start for start, end in rendered.spans))
 
@@ -83,8 +85,7 @@ class ImplicitScorer:
             raise UsageError(
                 f"score_ids needs a prompt and steps, got {len(prompt_ids)} ids and {len(steps_ids)} steps"
             )
-        asked = [self._policy] if self._policy is self._reference else [self._policy, self._reference]
-        replies = await asyncio.gather(*(model.sums(prompt_ids, steps_ids) for model in asked))
+        replies = await asyncio.gather(*(model.sums(prompt_ids, steps_ids) for model in self._asked))
         scores, total = list[float](), 0.0
         for ours, theirs in zip(replies[0][0], replies[-1][0], strict=True):
             reward = self.readout.beta * (ours - theirs)

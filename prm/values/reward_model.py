@@ -7,9 +7,10 @@ text, in the layout of its convention.
 
 Contract: that of `treesearch.values.base`. What it counts depends on the path alone, never on what a cache
 holds, so that a search repeats itself after a kill: the tokens of steps that are new are value tokens, the
-question and the known steps are prompt tokens, and scoring a group of siblings is one call. Models that write
-about a step (generative judges) count what they wrote. A path that the grant does not cover has no value, and
-neither has one without text or longer than the model's context.
+question and the known steps are prompt tokens, and scoring a group of siblings is one call. What two models
+read (a log-ratio) counts twice. Models that write about a step (generative judges) count what they wrote. A
+path that the grant does not cover has no value, and neither has one without text or longer than the model's
+context.
 
 It does not calibrate (`prm.calibration` does, and the model's folder keeps it) and does not choose
 thresholds.
@@ -112,6 +113,7 @@ class LoadedPRM(Value):
         self.scorer: Any = scorer
         self._by_ids = reads_ids(scorer, policy)
         self._sizes = hasattr(scorer, "sizes")
+        self._readers: int = getattr(scorer, "readers", 1)
         limited = self._by_ids or self._sizes
         self._context: float = getattr(scorer, "max_context", math.inf) if limited else math.inf
 
@@ -131,9 +133,10 @@ class LoadedPRM(Value):
         """The new tokens of `n` paths, in one call; with another tokenizer, half as many more for safety."""
         room = policy.room(path, whole=finished)
         if self._by_ids:
-            return Cost(tokens=n * (room + 1), calls=1)
+            return Cost(tokens=n * self._readers * (room + 1), calls=1)
         if self._sizes:
-            return Cost(tokens=n * (int(room * (1 + _MARGIN_SHARE)) + _MARGIN), calls=1)
+            most = int(room * (1 + _MARGIN_SHARE)) + _MARGIN
+            return Cost(tokens=n * self._readers * most, calls=1)
         return Cost(tokens=n * self._written_at_most(len(path) + (room if finished else 1)), calls=1)
 
     async def score(
@@ -148,7 +151,9 @@ class LoadedPRM(Value):
             if request is None:
                 continue
             read, before = self._count(request, sum(bool(step.text.strip()) for step in path[:known]))
-            if read <= left and read + before <= self._context:
+            fits = read + before <= self._context
+            read, before = read * self._readers, before * self._readers
+            if read <= left and fits:
                 left -= read
                 jobs[index] = (request, read, before)
         replies = await together([self._ask(request) for request, _, _ in jobs.values()])
@@ -174,7 +179,7 @@ class LoadedPRM(Value):
         return problem.question, tuple(step.text for step in steps)
 
     def _count(self, request: Any, known: int) -> tuple[int, int]:
-        """Tokens of the new steps, and those before them."""
+        """Tokens of the new steps, and those before them, for one model."""
         head, steps = request
         if self._by_ids:
             sizes = [len(ids) + 1 for ids in steps]  # with the line break that a step may lack

@@ -257,6 +257,39 @@ def test_a_log_ratio_is_charged_for_reading_and_a_path_beyond_its_context_has_no
     asyncio.run(scorer.close())
 
 
+def test_what_both_models_of_a_log_ratio_read_is_charged_and_its_own_reference_reads_once(pair: Any) -> None:
+    policy, texts = SCENARIO.policy(), [each.text for each in PATH]
+    costs = []
+    for reference, readers in ((pair[1], 2), (pair[0], 1)):
+        scorer = open_pair(pair[0], reference)
+        read, sizes = read_by_both(scorer, texts), scorer.sizes(WALK.question, texts)
+        value = loaded(scorer)
+        usage = score(value, [PATH], known=1).usage
+        assert scorer.readers == readers
+        assert (usage.value_tokens, usage.prompt_tokens) == (readers * sizes[2], readers * sum(sizes[:2]))
+        assert usage.value_tokens + usage.prompt_tokens == read
+        costs.append(value.cost(policy, PATH[:1], 3).tokens)
+        asyncio.run(scorer.close())
+    assert costs[0] == 2 * costs[1]
+
+
+def test_a_log_ratio_on_the_policy_s_own_tokens_is_charged_for_both_models() -> None:
+    class ByIds(Reader):
+        readers = 2
+
+        async def score_ids(
+            self, prompt_ids: Sequence[int], steps_ids: Sequence[Sequence[int]]
+        ) -> StepScores:
+            return StepScores((0.5,) * len(steps_ids), 0)
+
+    value, policy = loaded(ByIds()), SCENARIO.policy()
+    value._by_ids = True
+    usage = score(value, [PATH], known=1).usage
+    head, first, second = len(policy.prompt_ids(WALK)), *(len(each.token_ids) + 1 for each in PATH)
+    assert (usage.value_tokens, usage.prompt_tokens) == (2 * second, 2 * (head + first))
+    assert value.cost(policy, PATH[:1], 3).tokens == 3 * 2 * (policy.room(PATH[:1], whole=False) + 1)
+
+
 def test_the_question_that_is_scored_is_the_problem_s_and_never_its_gold() -> None:
     reader = Reader()
     problem = Problem(id="p", question="How far?", gold="the gold answer 77")
