@@ -7,6 +7,9 @@ tokens. The score of the step is the mean of its samples. What was asked before 
 is remembered, `_KEPT` steps of it, so that a path that grows asks for its new step alone; the seed of a step
 follows from its text, so that a repeated score is the same.
 
+The prompt is the engine's chat template around question, steps and earlier analyses, which stay text: a
+control token spelled in one of them neither ends its turn nor begins another.
+
 `tokens` are those of prompts and analyses of this request, and of the verdicts' prompts. The convention's
 module names sources and deviations; nothing that the model writes is run.
 """
@@ -22,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from prm.conventions.base import Convention, Verdict
 from prm.conventions.templates import Judged
+from prm.conventions.tokens import Tokens
 from prm.scoring.base import StepScores
 from tasks.errors import UsageError
-from treesearch.engines.base import Engine, EngineError, Sample, SamplingParams
+from treesearch.engines.base import Engine, Sample, SamplingParams
 from treesearch.seeds import derive
 
 if TYPE_CHECKING:
@@ -67,13 +71,14 @@ class GenerativeScorer:
     ) -> None:
         if not isinstance(convention.template, Judged) or not isinstance(convention.readout, Verdict):
             raise UsageError(f"convention {convention.name!r} is not that of a generative judge")
-        if engine.tokenizer.chat([{"role": "user", "content": "?"}]) is None:
+        tokenizer: Any = getattr(engine.tokenizer, "wrapped", None)
+        if tokenizer is None or not tokenizer.chat_template:
             raise UsageError(
                 f"{engine.model!r} has no chat template, which a generative judge is asked through"
             )
         self.convention = convention
         self.options = options or JudgeOptions()
-        self._engine, self._owned = engine, owned
+        self._engine, self._tokens, self._owned = engine, Tokens(tokenizer), owned
         self._template, self._readout = convention.template, convention.readout
         self._known: OrderedDict[tuple[str, ...], _Judgement] = OrderedDict()
 
@@ -106,12 +111,8 @@ class GenerativeScorer:
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        tokenizer = self._engine.tokenizer
-        prompt = tokenizer.chat(self._messages(key, earlier))
-        if prompt is None:
-            raise EngineError("the model's chat template is gone")
         opening = self._template.opening.replace("{n}", str(len(key) - 1))
-        prompt = [*prompt, *tokenizer.encode(opening)]
+        prompt = self._prompt(self._messages(key, earlier), opening)
         params = SamplingParams(
             max_tokens=self.options.max_tokens,
             temperature=self.options.temperature,
@@ -128,6 +129,15 @@ class GenerativeScorer:
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
         return judgement
+
+    def _prompt(self, messages: Sequence[dict[str, str]], opening: str) -> list[int]:
+        """Ids of the conversation and the beginning of its answer."""
+        first, *frames = self._tokens.chat_frames([each["role"] for each in messages], reply=True)
+        frames[-1] += opening
+        ids = self._tokens.control(first)
+        for message, frame in zip(messages, frames, strict=True):
+            ids += [*self._tokens.message(message["content"]), *self._tokens.control(frame)]
+        return ids
 
     def _messages(self, key: tuple[str, ...], earlier: Sequence[_Judgement]) -> list[dict[str, str]]:
         """The conversation that asks about the last step."""
@@ -156,9 +166,8 @@ class GenerativeScorer:
 
     async def _verdict(self, prompt: Sequence[int], text: str, spent: list[int]) -> float:
         """Probability of the positive word behind an analysis, normalised over the two."""
-        tokenizer = self._engine.tokenizer
-        before = [*prompt, *tokenizer.encode(text + self._template.close + self._template.verdict)]
-        words = [tokenizer.encode(word) for word in (self._readout.positive, self._readout.negative)]
+        before = [*prompt, *self._tokens.message(text + self._template.close + self._template.verdict)]
+        words = [self._tokens.text(word) for word in (self._readout.positive, self._readout.negative)]
         logprobs = await asyncio.gather(*(self._engine.logprobs(before, word) for word in words))
         spent[0] += sum(len(before) + len(word) for word in words)
         positive, negative = (sum(each) / len(each) for each in logprobs)
