@@ -10,8 +10,9 @@ follows from its text, so that a repeated score is the same.
 The prompt is the engine's chat template around question, steps and earlier analyses, which stay text: a
 control token spelled in one of them neither ends its turn nor begins another.
 
-`tokens` are those of prompts and analyses of this request, and of the verdicts' prompts. The convention's
-module names sources and deviations; nothing that the model writes is run.
+`tokens` are those that the model wrote and read for this request; `written` and `prompted` tell them apart
+for each step, remembered or not. A verdict is read by two prompts of its own, and its words count as written.
+The convention's module names sources and deviations; nothing that the model writes is run.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ class JudgeOptions:
 
 @dataclass(frozen=True)
 class _Judgement:
-    """What was found about one step: the answer that later steps see, and a score a sample."""
+    """What was found about one step: the answer that later steps see, a score a sample, and its tokens."""
 
     answer: str
     scores: tuple[float, ...]
+    written: int
+    prompted: int
 
 
 class GenerativeScorer:
@@ -80,7 +83,13 @@ class GenerativeScorer:
         self.options = options or JudgeOptions()
         self._engine, self._tokens, self._owned = engine, Tokens(tokenizer), owned
         self._template, self._readout = convention.template, convention.readout
+        self._words = [self._tokens.text(word) for word in (self._readout.positive, self._readout.negative)]
         self._known: OrderedDict[tuple[str, ...], _Judgement] = OrderedDict()
+
+    @property
+    def written_at_most(self) -> int:
+        """The most that `StepScores.written` of a step can be."""
+        return self.options.samples * (self.options.max_tokens + sum(map(len, self._words)))
 
     async def score(self, question: str, steps: Sequence[str]) -> StepScores:
         """Score each step of a solution; `UsageError` for no steps, `EngineError` where the model fails."""
@@ -95,9 +104,13 @@ class GenerativeScorer:
                 found.append(await self._judge(key, found, spent))
         else:
             found = await asyncio.gather(*(self._judge(key, (), spent) for key in keys))
-        scores = tuple(sum(each.scores) / len(each.scores) for each in found)
-        members = tuple(each.scores for each in found) if self.options.samples > 1 else ()
-        return StepScores(scores, spent[0], members)
+        return StepScores(
+            scores=tuple(sum(each.scores) / len(each.scores) for each in found),
+            tokens=spent[0],
+            members=tuple(each.scores for each in found) if self.options.samples > 1 else (),
+            written=tuple(each.written for each in found),
+            prompted=tuple(each.prompted for each in found),
+        )
 
     async def close(self) -> None:
         """Free the engine."""
@@ -121,10 +134,16 @@ class GenerativeScorer:
             seed=derive(self.options.seed, "judge", *key),
         )
         samples = await self._engine.sample(prompt, self.options.samples, params)
-        spent[0] += len(prompt) + sum(len(sample.token_ids) for sample in samples)
         texts = [self._cut(sample) for sample in samples]
-        scores = await asyncio.gather(*(self._verdict(prompt, text, spent) for text in texts))
-        judgement = _Judgement(opening + texts[0] + self._ending(scores[0]), tuple(scores))
+        verdicts = await asyncio.gather(*(self._verdict(prompt, text) for text in texts))
+        words = sum(map(len, self._words))
+        judgement = _Judgement(
+            answer=opening + texts[0] + self._ending(verdicts[0][0]),
+            scores=tuple(score for score, _ in verdicts),
+            written=sum(len(sample.token_ids) + words for sample in samples),
+            prompted=len(prompt) + sum(read for _, read in verdicts),
+        )
+        spent[0] += judgement.written + judgement.prompted
         self._known[key] = judgement
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
@@ -164,14 +183,12 @@ class GenerativeScorer:
         word = self._readout.positive if score >= 0.5 else self._readout.negative
         return f"{self._template.close}{self._template.verdict}{word}{self._template.after}"
 
-    async def _verdict(self, prompt: Sequence[int], text: str, spent: list[int]) -> float:
-        """Probability of the positive word behind an analysis, normalised over the two."""
+    async def _verdict(self, prompt: Sequence[int], text: str) -> tuple[float, int]:
+        """Probability of the positive word behind an analysis, normalised over the two; tokens of prompts."""
         before = [*prompt, *self._tokens.message(text + self._template.close + self._template.verdict)]
-        words = [self._tokens.text(word) for word in (self._readout.positive, self._readout.negative)]
-        logprobs = await asyncio.gather(*(self._engine.logprobs(before, word) for word in words))
-        spent[0] += sum(len(before) + len(word) for word in words)
+        logprobs = await asyncio.gather(*(self._engine.logprobs(before, word) for word in self._words))
         positive, negative = (sum(each) / len(each) for each in logprobs)
-        return 1 / (1 + math.exp(min(700.0, negative - positive)))
+        return 1 / (1 + math.exp(min(700.0, negative - positive))), len(self._words) * len(before)
 
 
 def _filled(text: str, parts: dict[str, str]) -> str:
