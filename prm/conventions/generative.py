@@ -6,8 +6,9 @@ samples. ThinkPRM: one prompt with the whole solution so far, a chain of checks,
 the solution correct?"; the score is the normalised probability of yes.
 
 Provenance: RyanLiu112/GenPRM, `genprm_inference.py`; Zhao et al., GenPRM (arXiv 2504.00891). mukhal/ThinkPRM,
-`prm/thinkprm_api.py`; Khalifa et al. (arXiv 2504.16828). The instructions are those that the models were
-trained with: without them they are other models.
+`prm/thinkprm_api.py`, and for the prompt `format_verification_cot_for_thinkprm` of `utils/helper.py`; Khalifa
+et al. (arXiv 2504.16828). The instructions, and the words that the answer begins with, are those that the
+models were trained with: without them they are other models.
 
 Traps and deviations: GenPRM's code runs the Python that the model writes inside the scoring process; here
 nothing is run, the model analyses and judges (a mode that the code has too). Both probabilities are asked of
@@ -62,6 +63,7 @@ THINKPRM = Convention(
         "determine whether each step is correct. If the solution is incomplete, only verify the provided "
         "steps.",
         numbered="Step {n}: {step}",
+        opening="\nLet's verify step by step:",
         stop=("Is the solution correct?", "</think>"),
         verdict="\nIs the solution correct? ",
     ),

@@ -2,7 +2,9 @@
 
 Contract: over any fast `transformers` tokenizer. `text` encodes what a person or a model wrote: a control
 token spelled in it stays text, so that a step cannot forge a tag or end its turn. `control` encodes frames of
-the family, where control tokens count. `after` encodes a text as the go-on of another one: a tokenizer of the
+the family, where control tokens count. `message` is `text` for what stands in a chat: tokens that were added
+to the vocabulary without being marked special stay text too, because families mark their turns with such ones
+(DeepSeek's ``<｜User｜>``). `after` encodes a text as the go-on of another one: a tokenizer of the
 SentencePiece family would put a space in front, so it is encoded behind a newline that is then cut off.
 `chat_frames` are the texts of a chat template between the contents of its messages.
 
@@ -14,7 +16,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from tasks.errors import UsageError
@@ -28,8 +31,9 @@ class Tokens:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self._lock = threading.Lock()
-        self._frames: dict[tuple[str, ...], list[str]] = {}
+        self._frames: dict[tuple[tuple[str, ...], bool], list[str]] = {}
         self._ends_line: dict[int, bool] = {}
+        self._added = _spelled(tokenizer.get_added_vocab())
         self.special: frozenset[int] = frozenset(map(int, tokenizer.all_special_ids))
         anchor = self.text(_ANCHOR)
         self._anchor = len(anchor)
@@ -42,6 +46,12 @@ class Tokens:
     def control(self, text: str) -> list[int]:
         """Ids of a frame, in which control tokens are themselves."""
         return self._encode(text, special=False, split=False)
+
+    def message(self, text: str) -> list[int]:
+        """Ids of what a person or a model wrote in a chat; see the module."""
+        cuts = [found.start() + 1 for found in self._added.finditer(text)]  # no piece holds a whole token
+        first, *rest = (text[start:end] for start, end in pairwise([0, *cuts, len(text)]))
+        return [*self.text(first), *(token for piece in rest for token in self.after(piece))]
 
     def after(self, text: str) -> list[int]:
         """Ids of `text` as the go-on of another text."""
@@ -69,17 +79,18 @@ class Tokens:
             )
         return ids[0]
 
-    def chat_frames(self, roles: Sequence[str]) -> list[str]:
+    def chat_frames(self, roles: Sequence[str], *, reply: bool = False) -> list[str]:
         """Texts of the chat template around the messages of these roles: one more than there are messages.
 
-        Raises `UsageError` without a template, or for one that drops or changes a content.
+        With `reply` the last one ends with the header of the assistant's answer. Raises `UsageError` without
+        a template, or for one that drops or changes a content.
         """
-        key = tuple(roles)
+        key = (tuple(roles), reply)
         if key not in self._frames:
-            self._frames[key] = self._find_frames(key)
+            self._frames[key] = self._find_frames(*key)
         return self._frames[key]
 
-    def _find_frames(self, roles: tuple[str, ...]) -> list[str]:
+    def _find_frames(self, roles: tuple[str, ...], reply: bool) -> list[str]:
         if not self.tokenizer.chat_template:
             raise UsageError(
                 "this tokenizer has no chat template, which the convention's layout needs; use the tokenizer "
@@ -87,7 +98,7 @@ class Tokens:
             )
         marks = [f"Zq{number}qZ" for number in range(len(roles))]
         marked = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-        whole: str = self.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=False)
+        whole: str = self.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=reply)
         frames = re.split("|".join(map(re.escape, marks)), whole)
         if len(frames) != len(marks) + 1:
             raise UsageError(
@@ -99,3 +110,9 @@ class Tokens:
     def _encode(self, text: str, *, special: bool, split: bool) -> list[int]:
         with self._lock:
             return list(self.tokenizer.encode(text, add_special_tokens=special, split_special_tokens=split))
+
+
+def _spelled(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Finds every place where one of the tokens begins, also inside another; one character is a letter."""
+    names = [re.escape(token) for token in tokens if len(token) > 1]
+    return re.compile(f"(?={'|'.join(names)})" if names else r"(?!)")

@@ -20,12 +20,16 @@ class StepScores:
     """One score a step, and the tokens that the model read or wrote for them.
 
     `members[i]` are the scores of step i by each member of an ensemble, before calibration; empty where the
-    model has one head.
+    model has one head. `written[i]` are the tokens that a model which writes wrote about step i, with the
+    verdict words that were read, and `prompted[i]` those of its prompts: the same for the same request, also
+    where the judgement was remembered and `tokens` holds nothing for it. Both are empty for other models.
     """
 
     scores: tuple[float, ...]
     tokens: int
     members: tuple[tuple[float, ...], ...] = ()
+    written: tuple[int, ...] = ()
+    prompted: tuple[int, ...] = ()
 
 
 @runtime_checkable

@@ -7,8 +7,12 @@ tokens. The score of the step is the mean of its samples. What was asked before 
 is remembered, `_KEPT` steps of it, so that a path that grows asks for its new step alone; the seed of a step
 follows from its text, so that a repeated score is the same.
 
-`tokens` are those of prompts and analyses of this request, and of the verdicts' prompts. The convention's
-module names sources and deviations; nothing that the model writes is run.
+The prompt is the engine's chat template around question, steps and earlier analyses, which stay text: a
+control token spelled in one of them neither ends its turn nor begins another.
+
+`tokens` are those that the model wrote and read for this request; `written` and `prompted` tell them apart
+for each step, remembered or not. A verdict is read by two prompts of its own, and its words count as written.
+The convention's module names sources and deviations; nothing that the model writes is run.
 """
 
 from __future__ import annotations
@@ -22,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from prm.conventions.base import Convention, Verdict
 from prm.conventions.templates import Judged
+from prm.conventions.tokens import Tokens
 from prm.scoring.base import StepScores
 from tasks.errors import UsageError
-from treesearch.engines.base import Engine, EngineError, Sample, SamplingParams
+from treesearch.engines.base import Engine, Sample, SamplingParams
 from treesearch.seeds import derive
 
 if TYPE_CHECKING:
@@ -46,10 +51,12 @@ class JudgeOptions:
 
 @dataclass(frozen=True)
 class _Judgement:
-    """What was found about one step: the answer that later steps see, and a score a sample."""
+    """What was found about one step: the answer that later steps see, a score a sample, and its tokens."""
 
     answer: str
     scores: tuple[float, ...]
+    written: int
+    prompted: int
 
 
 class GenerativeScorer:
@@ -67,15 +74,22 @@ class GenerativeScorer:
     ) -> None:
         if not isinstance(convention.template, Judged) or not isinstance(convention.readout, Verdict):
             raise UsageError(f"convention {convention.name!r} is not that of a generative judge")
-        if engine.tokenizer.chat([{"role": "user", "content": "?"}]) is None:
+        tokenizer: Any = getattr(engine.tokenizer, "wrapped", None)
+        if tokenizer is None or not tokenizer.chat_template:
             raise UsageError(
                 f"{engine.model!r} has no chat template, which a generative judge is asked through"
             )
         self.convention = convention
         self.options = options or JudgeOptions()
-        self._engine, self._owned = engine, owned
+        self._engine, self._tokens, self._owned = engine, Tokens(tokenizer), owned
         self._template, self._readout = convention.template, convention.readout
+        self._words = [self._tokens.text(word) for word in (self._readout.positive, self._readout.negative)]
         self._known: OrderedDict[tuple[str, ...], _Judgement] = OrderedDict()
+
+    @property
+    def written_at_most(self) -> int:
+        """The most that `StepScores.written` of a step can be."""
+        return self.options.samples * (self.options.max_tokens + sum(map(len, self._words)))
 
     async def score(self, question: str, steps: Sequence[str]) -> StepScores:
         """Score each step of a solution; `UsageError` for no steps, `EngineError` where the model fails."""
@@ -90,9 +104,13 @@ class GenerativeScorer:
                 found.append(await self._judge(key, found, spent))
         else:
             found = await asyncio.gather(*(self._judge(key, (), spent) for key in keys))
-        scores = tuple(sum(each.scores) / len(each.scores) for each in found)
-        members = tuple(each.scores for each in found) if self.options.samples > 1 else ()
-        return StepScores(scores, spent[0], members)
+        return StepScores(
+            scores=tuple(sum(each.scores) / len(each.scores) for each in found),
+            tokens=spent[0],
+            members=tuple(each.scores for each in found) if self.options.samples > 1 else (),
+            written=tuple(each.written for each in found),
+            prompted=tuple(each.prompted for each in found),
+        )
 
     async def close(self) -> None:
         """Free the engine."""
@@ -106,12 +124,8 @@ class GenerativeScorer:
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        tokenizer = self._engine.tokenizer
-        prompt = tokenizer.chat(self._messages(key, earlier))
-        if prompt is None:
-            raise EngineError("the model's chat template is gone")
         opening = self._template.opening.replace("{n}", str(len(key) - 1))
-        prompt = [*prompt, *tokenizer.encode(opening)]
+        prompt = self._prompt(self._messages(key, earlier), opening)
         params = SamplingParams(
             max_tokens=self.options.max_tokens,
             temperature=self.options.temperature,
@@ -120,14 +134,29 @@ class GenerativeScorer:
             seed=derive(self.options.seed, "judge", *key),
         )
         samples = await self._engine.sample(prompt, self.options.samples, params)
-        spent[0] += len(prompt) + sum(len(sample.token_ids) for sample in samples)
         texts = [self._cut(sample) for sample in samples]
-        scores = await asyncio.gather(*(self._verdict(prompt, text, spent) for text in texts))
-        judgement = _Judgement(opening + texts[0] + self._ending(scores[0]), tuple(scores))
+        verdicts = await asyncio.gather(*(self._verdict(prompt, text) for text in texts))
+        words = sum(map(len, self._words))
+        judgement = _Judgement(
+            answer=opening + texts[0] + self._ending(verdicts[0][0]),
+            scores=tuple(score for score, _ in verdicts),
+            written=sum(len(sample.token_ids) + words for sample in samples),
+            prompted=len(prompt) + sum(read for _, read in verdicts),
+        )
+        spent[0] += judgement.written + judgement.prompted
         self._known[key] = judgement
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
         return judgement
+
+    def _prompt(self, messages: Sequence[dict[str, str]], opening: str) -> list[int]:
+        """Ids of the conversation and the beginning of its answer."""
+        first, *frames = self._tokens.chat_frames([each["role"] for each in messages], reply=True)
+        frames[-1] += opening
+        ids = self._tokens.control(first)
+        for message, frame in zip(messages, frames, strict=True):
+            ids += [*self._tokens.message(message["content"]), *self._tokens.control(frame)]
+        return ids
 
     def _messages(self, key: tuple[str, ...], earlier: Sequence[_Judgement]) -> list[dict[str, str]]:
         """The conversation that asks about the last step."""
@@ -154,15 +183,12 @@ class GenerativeScorer:
         word = self._readout.positive if score >= 0.5 else self._readout.negative
         return f"{self._template.close}{self._template.verdict}{word}{self._template.after}"
 
-    async def _verdict(self, prompt: Sequence[int], text: str, spent: list[int]) -> float:
-        """Probability of the positive word behind an analysis, normalised over the two."""
-        tokenizer = self._engine.tokenizer
-        before = [*prompt, *tokenizer.encode(text + self._template.close + self._template.verdict)]
-        words = [tokenizer.encode(word) for word in (self._readout.positive, self._readout.negative)]
-        logprobs = await asyncio.gather(*(self._engine.logprobs(before, word) for word in words))
-        spent[0] += sum(len(before) + len(word) for word in words)
+    async def _verdict(self, prompt: Sequence[int], text: str) -> tuple[float, int]:
+        """Probability of the positive word behind an analysis, normalised over the two; tokens of prompts."""
+        before = [*prompt, *self._tokens.message(text + self._template.close + self._template.verdict)]
+        logprobs = await asyncio.gather(*(self._engine.logprobs(before, word) for word in self._words))
         positive, negative = (sum(each) / len(each) for each in logprobs)
-        return 1 / (1 + math.exp(min(700.0, negative - positive)))
+        return 1 / (1 + math.exp(min(700.0, negative - positive))), len(self._words) * len(before)
 
 
 def _filled(text: str, parts: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ end-of-text token counts.
 
 `tokens` are those of both models. In this process a path that extends one scored before has its new tokens
 run alone; over vLLM each request reads the whole path with both. A model that is its own reference (the same
-object) is asked once.
+object) is asked once; `readers` is 1 then, else 2. `max_context` is the smaller of the two contexts.
 
 Sources: Yuan et al. (arXiv 2412.01981), equation 3; Zhai et al., step-level Q-values (arXiv 2409.09345),
 where r of the last step ranks siblings. Deviation from the code of the latter: the log-probs are those of
@@ -63,7 +63,15 @@ class ImplicitScorer:
             )
         self.bound, self.readout = bound, readout
         self._policy, self._reference, self._owned = policy, reference, owned
+        self._asked = [policy] if policy is reference else [policy, reference]
+        self.readers = len(self._asked)
         self._calibration = calibration
+        self.max_context = min(policy.max_context, reference.max_context)
+
+    def sizes(self, question: str, steps: Sequence[str]) -> tuple[int, ...]:
+        """Tokens of the head and of each step, as each of the `readers` reads them."""
+        rendered = self.bound.render(question, steps)
+        return (rendered.head, *(end - start for start, end in rendered.spans))
 
     async def score(self, question: str, steps: Sequence[str]) -> StepScores:
         """Score each step of a solution; `UsageError` for no steps, `EngineError` where a model fails."""
@@ -77,8 +85,7 @@ class ImplicitScorer:
             raise UsageError(
                 f"score_ids needs a prompt and steps, got {len(prompt_ids)} ids and {len(steps_ids)} steps"
             )
-        asked = [self._policy] if self._policy is self._reference else [self._policy, self._reference]
-        replies = await asyncio.gather(*(model.sums(prompt_ids, steps_ids) for model in asked))
+        replies = await asyncio.gather(*(model.sums(prompt_ids, steps_ids) for model in self._asked))
         scores, total = list[float](), 0.0
         for ours, theirs in zip(replies[0][0], replies[-1][0], strict=True):
             reward = self.readout.beta * (ours - theirs)
@@ -101,9 +108,12 @@ def open_implicit(
 ) -> ImplicitScorer:
     """A scorer over a model and its reference; `card` is that of a folder of this toolkit's trainer.
 
-    A card's model scores the sigmoid of q_t with the beta that it was trained with.
+    A card's model scores the sigmoid of q_t with the beta that it was trained with. A model that is not there
+    is an error before either is loaded: `UsageError` for a folder, `MissingPrerequisiteError` for a hub id.
     """
     from transformers import AutoTokenizer
+
+    from treesearch.engines.hf_load import model_folder
 
     if not reference:
         raise UsageError(
@@ -119,8 +129,9 @@ def open_implicit(
         convention = replace(convention, readout=LogRatio(beta=beta), activation=Activation.SIGMOID)
     elif beta and isinstance(convention.readout, LogRatio):
         convention = replace(convention, readout=replace(convention.readout, beta=beta))
-    bound = bind(convention, AutoTokenizer.from_pretrained(name, trust_remote_code=False))
-    models = [_open(model, settings) for model in dict.fromkeys((name, reference))]
+    folder, other = model_folder(name), model_folder(reference)
+    bound = bind(convention, AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False))
+    models = [_open(model, settings) for model in ((name,) if folder == other else (name, reference))]
     return ImplicitScorer(
         models[0], models[-1], bound, calibration=None if card is None else card.calibration
     )

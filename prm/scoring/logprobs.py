@@ -39,9 +39,13 @@ _BATCH = 16
 
 
 class StepLogProbs(Protocol):
-    """A language model that sums log-probs over steps; see the module."""
+    """A language model that sums log-probs over steps; see the module.
+
+    `max_context` are the most tokens of prompt and steps.
+    """
 
     model: str
+    max_context: int
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
@@ -63,6 +67,7 @@ class EngineLogProbs:
 
     def __init__(self, engine: Engine) -> None:
         self.model = engine.model
+        self.max_context = engine.max_context - 1  # vLLM needs one for itself
         self._engine = engine
 
     def encode(self, text: str) -> list[int]:

@@ -7,9 +7,11 @@ text, in the layout of its convention.
 
 Contract: that of `treesearch.values.base`. What it counts depends on the path alone, never on what a cache
 holds, so that a search repeats itself after a kill: the tokens of steps that are new are value tokens, the
-question and the known steps are prompt tokens, and scoring a group of siblings is one call. Models that write
-about a step (generative judges) count what they wrote. A path that the grant does not cover has no value, and
-neither has one without text or longer than the model's context.
+question and the known steps are prompt tokens, and scoring a group of siblings is one call. What two models
+read (a log-ratio) counts twice. Of models that write about a step (generative judges) what they wrote about
+new steps and the verdict words are value tokens, the prompts for it prompt tokens. A path that the grant does
+not cover has no value, and neither has one without text or longer than the model's context (a model that
+writes, whose prompts are known only as it goes, raises `EngineError` there).
 
 It does not calibrate (`prm.calibration` does, and the model's folder keeps it) and does not choose
 thresholds.
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -39,6 +42,16 @@ _MARGIN, _MARGIN_SHARE = 8, 0.5
 """Tokens that text may take beyond the policy's own, another tokenizer reading it."""
 
 _open: dict[tuple[Any, ...], StepScorer] = {}
+_opening = threading.Lock()
+
+
+def _opened(name: str, settings: dict[str, Any]) -> StepScorer:
+    """The model of a name and settings, opened by the first who asks; searches that begin together wait."""
+    key = (name, *settings.values())
+    with _opening:
+        if key not in _open:
+            _open[key] = open_scorer(name, settings)
+        return _open[key]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +84,10 @@ class PRMValue(ScorerSettings, Value):
     async def load(self, policy: Policy) -> LoadedPRM:
         """Open the model, or take it from an earlier search of this process."""
         settings = {each.name: getattr(self, each.name) for each in fields(ScorerSettings)}
-        key = (self.prm, *settings.values())
-        if key not in _open:
-            _open[key] = await asyncio.to_thread(open_scorer, self.prm, settings)
-        return LoadedPRM(settings=self, scorer=_open[key], policy=policy)
+        scorer = _open.get((self.prm, *settings.values()))
+        if scorer is None:
+            scorer = await asyncio.to_thread(_opened, self.prm, settings)
+        return LoadedPRM(settings=self, scorer=scorer, policy=policy)
 
     async def score(
         self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
@@ -92,6 +105,15 @@ class EmbeddedPRM(PRMValue):
     prm: str = EMBEDDED
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A path to be scored: what the scorer is asked, how many of its steps are known, the most it takes."""
+
+    request: Any
+    known: int
+    most: Usage
+
+
 class LoadedPRM(Value):
     """A `PRMValue` with its model; made by `PRMValue.load` for one policy."""
 
@@ -101,8 +123,9 @@ class LoadedPRM(Value):
         self.scorer: Any = scorer
         self._by_ids = reads_ids(scorer, policy)
         self._sizes = hasattr(scorer, "sizes")
-        limited = self._by_ids or self._sizes
-        self._context: float = getattr(scorer, "max_context", math.inf) if limited else math.inf
+        self._readers: int = getattr(scorer, "readers", 1)
+        self._writes = not self._by_ids and not self._sizes
+        self._context: float = math.inf if self._writes else getattr(scorer, "max_context", math.inf)
 
     @property
     def model_hash(self) -> str:
@@ -120,10 +143,11 @@ class LoadedPRM(Value):
         """The new tokens of `n` paths, in one call; with another tokenizer, half as many more for safety."""
         room = policy.room(path, whole=finished)
         if self._by_ids:
-            return Cost(tokens=n * (room + 1), calls=1)
+            return Cost(tokens=n * self._readers * (room + 1), calls=1)
         if self._sizes:
-            return Cost(tokens=n * (int(room * (1 + _MARGIN_SHARE)) + _MARGIN), calls=1)
-        return Cost(tokens=n * self._written_at_most(len(path) + (room if finished else 1)), calls=1)
+            most = int(room * (1 + _MARGIN_SHARE)) + _MARGIN
+            return Cost(tokens=n * self._readers * most, calls=1)
+        return Cost(tokens=n * (room if finished else 1) * self.scorer.written_at_most, calls=1)
 
     async def score(
         self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
@@ -131,27 +155,42 @@ class LoadedPRM(Value):
         """Score the paths that the grant covers, all at once."""
         del seed
         left = grant.tokens if grant.calls else 0
-        jobs: dict[int, tuple[Any, int, int]] = {}
+        jobs: dict[int, _Job] = {}
         for index, path in enumerate(paths):
-            request = self._request(policy, problem, path)
-            if request is None:
-                continue
-            read, before = self._count(request, sum(bool(step.text.strip()) for step in path[:known]))
-            if read <= left and read + before <= self._context:
-                left -= read
-                jobs[index] = (request, read, before)
-        replies = await together([self._ask(request) for request, _, _ in jobs.values()])
+            job = self._job(policy, problem, path, known)
+            if job is not None and job.most.value_tokens <= left:
+                left -= job.most.value_tokens
+                jobs[index] = job
+        replies = await together([self._ask(job.request) for job in jobs.values()])
         values = dict(zip(jobs, replies, strict=True))
         usage = Usage(calls=1) if jobs else Usage()
-        for index, (_, read, before) in jobs.items():
-            reply = values[index]
-            tokens = read if self._counts_reading else min(read, reply.tokens)
-            usage = usage + Usage(value_tokens=tokens, prompt_tokens=before)
+        for job, reply in zip(jobs.values(), replies, strict=True):
+            usage = usage + self._used(job, reply)
         return Scores(tuple(self._value(values.get(index)) for index in range(len(paths))), usage)
 
-    @property
-    def _counts_reading(self) -> bool:
-        return self._by_ids or self._sizes
+    def _job(self, policy: Policy, problem: Problem, path: Path, known: int) -> _Job | None:
+        """What scoring a path is; None for one without text or longer than the model's context."""
+        request = self._request(policy, problem, path)
+        if request is None:
+            return None
+        known = sum(bool(step.text.strip()) for step in path[:known])
+        if self._writes:
+            most = (len(request[1]) - known) * self.scorer.written_at_most
+            return _Job(request, known, Usage(value_tokens=most))
+        first, *sizes = self._read(request)
+        new, before = sum(sizes[known:]), first + sum(sizes[:known])
+        if new + before > self._context:
+            return None
+        return _Job(
+            request, known, Usage(value_tokens=self._readers * new, prompt_tokens=self._readers * before)
+        )
+
+    def _used(self, job: _Job, reply: StepScores) -> Usage:
+        """What a job took: reading takes what was counted before, writing what was written."""
+        if not self._writes:
+            return job.most
+        written, prompted = reply.written[job.known :], reply.prompted[job.known :]
+        return Usage(value_tokens=sum(written), prompt_tokens=sum(prompted))
 
     def _request(self, policy: Policy, problem: Problem, path: Path) -> Any:
         """What the scorer is asked: ids of prompt and steps, or question and texts; None for no text."""
@@ -162,20 +201,12 @@ class LoadedPRM(Value):
             return tuple(policy.prompt_ids(problem)), tuple(step.token_ids for step in steps)
         return problem.question, tuple(step.text for step in steps)
 
-    def _count(self, request: Any, known: int) -> tuple[int, int]:
-        """Tokens of the new steps, and those before them."""
+    def _read(self, request: Any) -> Sequence[int]:
+        """Tokens of the head and of each step, for one model."""
         head, steps = request
         if self._by_ids:
-            sizes = [len(ids) + 1 for ids in steps]  # with the line break that a step may lack
-            return sum(sizes[known:]), len(head) + sum(sizes[:known])
-        if self._sizes:
-            first, *sizes = self.scorer.sizes(head, steps)
-            return sum(sizes[known:]), first + sum(sizes[:known])
-        return self._written_at_most(len(steps)), 0
-
-    def _written_at_most(self, steps: int) -> int:
-        """Tokens of a model that writes about every step."""
-        return steps * self.settings.samples * self.settings.max_tokens
+            return [len(head), *(len(ids) + 1 for ids in steps)]  # with the line break that a step may lack
+        return self.scorer.sizes(head, steps)
 
     async def _ask(self, request: Any) -> StepScores:
         head, steps = request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,16 +12,21 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prm_models import CHATML, byte_level, write_causal
 from toy_worlds import ALGORITHMS, SCENARIOS, WALK, UnrulyEngine, run, search, variants
 
 from prm.aggregates import aggregate
-from prm.registry import ScorerSettings
+from prm.conventions import find as find_convention
+from prm.registry import ScorerSettings, open_scorer
 from prm.scoring.base import StepScores
+from prm.scoring.generative import GenerativeScorer, JudgeOptions
+from prm.values import reward_model
 from prm.values.reward_model import LoadedPRM, PRMValue
 from tasks.base import Problem
 from tasks.errors import UsageError
 from treesearch.budget import Budget, Cost
-from treesearch.engines.base import EngineError, FinishReason
+from treesearch.engines.base import EngineError, EngineUsage, FinishReason, Sample, SamplingParams
+from treesearch.engines.hf_tokenizer import HFTokenizer
 from treesearch.events import Step
 from treesearch.registry import find, summary
 from treesearch.tree import Tree
@@ -28,6 +34,32 @@ from treesearch.tree import Tree
 PLENTY = Cost(tokens=10**6, calls=10**6, nodes=10**6)
 SCENARIO = SCENARIOS["log-probability"]
 HEAD = 7
+
+
+def step(text: str, finish: FinishReason = FinishReason.STOP) -> Step:
+    return Step(text, tuple(map(ord, text)), (-0.1,) * len(text), finish)
+
+
+TOKENIZER = byte_level(template=CHATML)
+PATH = (step("3 + 4 = 7.\n"), step("The answer is 7.\n"))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Folders of two models with one tokenizer."""
+    made = tmp_path_factory.mktemp("pair")
+    return [str(write_causal(made / str(seed), TOKENIZER, kind="qwen2", seed=seed)) for seed in (1, 2)]
+
+
+def open_pair(model: str, reference: str, **given: Any) -> Any:
+    """The log-ratio of two models in this process."""
+    how = {"device": "cpu", "dtype": "float32", "threads": 1, "family": "eurusprm"}
+    return open_scorer(model, {**how, "reference": reference, **given})
+
+
+def read_by_both(scorer: Any, texts: list[str]) -> int:
+    """Tokens that the models of a scorer which holds nothing yet really read."""
+    return asyncio.run(scorer.score(WALK.question, texts)).tokens
 
 
 class Reader:
@@ -60,10 +92,6 @@ def loaded(scorer: Any = None, **given: Any) -> LoadedPRM:
     return LoadedPRM(settings=value, scorer=scorer or Reader(), policy=SCENARIO.policy())
 
 
-def step(text: str, finish: FinishReason = FinishReason.STOP) -> Step:
-    return Step(text, tuple(map(ord, text)), (-0.1,) * len(text), finish)
-
-
 def score(value: LoadedPRM, paths: list[tuple[Step, ...]], *, grant: Cost = PLENTY, known: int = 0) -> Any:
     policy = SCENARIO.policy()
     return asyncio.run(value.score(policy, WALK, paths, grant=grant, seed=0, known=known))
@@ -90,6 +118,38 @@ def test_a_model_that_is_not_there_is_an_error_when_the_search_begins() -> None:
 
     with pytest.raises(SearchError, match="/nowhere/at/all"):
         asyncio.run(PRMValue(prm="/nowhere/at/all", family="math-shepherd").load(SCENARIO.policy()))
+
+
+def test_searches_that_begin_together_open_a_model_once_and_a_failure_is_no_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+    failing = True
+
+    def slow(name: str, settings: dict[str, Any]) -> Reader:
+        opened.append(name)
+        time.sleep(0.05)
+        if failing:
+            raise UsageError("it did not open")
+        return Reader()
+
+    monkeypatch.setattr(reward_model, "open_scorer", slow)
+    monkeypatch.setattr(reward_model, "_open", {})
+    value, policy = PRMValue(prm="shared"), SCENARIO.policy()
+
+    async def together() -> list[Any]:
+        loads = [value.load(policy) for _ in range(4)]
+        return await asyncio.gather(*loads, PRMValue(prm="other").load(policy), return_exceptions=True)
+
+    assert all(isinstance(each, UsageError) for each in asyncio.run(together()))
+    failing = False
+    opened.clear()
+    *shared, other = [each.scorer for each in asyncio.run(together())]
+    assert sorted(opened) == ["other", "shared"]
+    assert all(each is shared[0] for each in shared)
+    assert other is not shared[0]
+    assert asyncio.run(value.load(policy)).scorer is shared[0]
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize("how", ["last", "min", "max", "mean", "product", "geometric_mean"])
@@ -170,18 +230,163 @@ def test_every_algorithm_keeps_its_budget_with_it_and_repeats_itself_from_any_pr
     assert tree.usage == whole.usage
 
 
-def test_a_model_that_writes_counts_what_it_wrote_and_reserves_the_most() -> None:
-    class OnlyWrites:
-        name = "writer"
+class Writer:
+    """An engine that writes an analysis of one to three letters and finds every word as likely as its ids."""
 
-        async def score(self, question: str, steps: Sequence[str]) -> StepScores:
-            return StepScores((0.5,) * len(steps), 5 * len(steps))
+    name = model = "writer"
+    max_context = 100_000
 
-    value = loaded(OnlyWrites(), samples=2, max_tokens=10)
-    path = (step("one\n"), step("two\n"))
-    assert score(value, [path]).usage.value_tokens == 10
-    assert score(value, [path], grant=Cost(tokens=39, calls=1)).scores[0].value is None
-    assert value.cost(SCENARIO.policy(), path, 3) == Cost(tokens=3 * 3 * 20, calls=1)
+    def __init__(self) -> None:
+        self.tokenizer, self.usage = HFTokenizer(TOKENIZER), EngineUsage()
+
+    async def sample(self, prompt_ids: Sequence[int], n: int, params: SamplingParams) -> list[Sample]:
+        texts = ["abc"[: 1 + (params.seed + number) % 3] for number in range(n)]
+        self.usage.prompt_tokens += len(prompt_ids)
+        self.usage.generated_tokens += sum(map(len, texts))
+        return [
+            Sample(token_ids=tuple(map(ord, text)), text=text, logprobs=(), finish=FinishReason.STOP)
+            for text in texts
+        ]
+
+    async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> list[float]:
+        self.usage.prompt_tokens += len(prompt_ids)
+        self.usage.generated_tokens += len(completion_ids)
+        return [-(1 + zlib.crc32(str((*prompt_ids, *completion_ids)).encode()) % 7) for _ in completion_ids]
+
+    async def close(self) -> None:
+        return None
+
+
+def judge(family: str, engine: Any = None, *, samples: int = 2, max_tokens: int = 10) -> Any:
+    """A generative judge that remembers nothing yet."""
+    options = JudgeOptions(samples=samples, max_tokens=max_tokens)
+    return GenerativeScorer(engine or Writer(), find_convention(family), options=options)
+
+
+def words_of(family: str) -> int:
+    """Tokens of a family's verdict words."""
+    readout: Any = find_convention(family).readout
+    return sum(len(TOKENIZER.encode(word)) for word in (readout.positive, readout.negative))
+
+
+@pytest.mark.parametrize("family", ["genprm", "thinkprm"])
+def test_what_a_judge_writes_and_its_verdict_words_are_value_tokens_and_its_prompts_are_prompt_tokens(
+    family: str,
+) -> None:
+    engine = Writer()
+    scorer = judge(family, engine)
+    usage = score(loaded(scorer), [PATH]).usage
+    assert usage.value_tokens == engine.usage.generated_tokens
+    assert usage.prompt_tokens == engine.usage.prompt_tokens
+    assert usage.calls == 1
+    first = asyncio.run(judge(family).score(WALK.question, [PATH[0].text]))
+    both = asyncio.run(scorer.score(WALK.question, [each.text for each in PATH]))
+    assert (both.written[:1], both.prompted[:1], both.tokens) == (first.written, first.prompted, 0)
+    assert sum(both.written) + sum(both.prompted) == usage.value_tokens + usage.prompt_tokens
+    letters = [count - 2 * words_of(family) for count in both.written]
+    assert all(2 <= count <= 6 for count in letters)  # two samples of one to three letters
+
+
+@pytest.mark.parametrize("family", ["genprm", "thinkprm"])
+def test_the_count_of_a_judge_does_not_depend_on_what_it_remembers(family: str) -> None:
+    warm = loaded(judge(family))
+    score(warm, [PATH[:1]])
+    grown = score(warm, [PATH], known=1)
+    again = score(warm, [PATH], known=1)
+    restarted = score(loaded(judge(family)), [PATH], known=1)
+    assert grown == again == restarted
+    whole = score(warm, [PATH]).usage
+    first = score(warm, [PATH[:1]]).usage
+    assert whole.value_tokens == first.value_tokens + grown.usage.value_tokens
+    assert whole.prompt_tokens == first.prompt_tokens + grown.usage.prompt_tokens
+
+
+def test_the_most_that_a_judge_may_write_about_new_steps_is_reserved() -> None:
+    value, policy = loaded(judge("genprm")), SCENARIO.policy()
+    each = 2 * (10 + words_of("genprm"))
+    assert value.cost(policy, PATH, 3) == Cost(tokens=3 * each, calls=1)
+    room = policy.room(PATH[:1], whole=True)
+    assert value.cost(policy, PATH[:1], 3, finished=True) == Cost(tokens=3 * room * each, calls=1)
+    for known, new in ((0, 2), (1, 1)):
+        enough = Cost(tokens=new * each, calls=1)
+        short = Cost(tokens=new * each - 1, calls=1)
+        assert score(value, [PATH], grant=enough, known=known).scores[0].value is not None
+        assert score(value, [PATH], grant=short, known=known).scores[0].value is None
+
+
+@pytest.mark.parametrize("name", ["best-first", "beam"])
+@settings(max_examples=6, deadline=None)
+@given(data=st.data(), tokens=st.integers(1, 30_000), seed=st.integers(0, 10**6))
+def test_a_search_with_a_judge_repeats_itself_after_a_kill_with_an_empty_memory(
+    name: str, data: st.DataObject, tokens: int, seed: int
+) -> None:
+    algorithm = data.draw(st.sampled_from(variants(name)))
+
+    def fresh() -> Any:
+        return loaded(judge("genprm", samples=1, max_tokens=2000), samples=1, max_tokens=2000)
+
+    scenario = replace(SCENARIO, value=fresh())
+    budget = Budget(tokens=tokens)
+    whole, records, _ = search(scenario, algorithm, budget, seed=seed)
+    assert whole.usage.tokens <= tokens
+    scored = any(node.value is not None for node in whole.nodes)
+    assert (whole.usage.value_tokens > 0) == scored
+    end = data.draw(st.integers(0, len(records)))
+    tree = Tree.fold(scenario.problem, records[:end], seed=seed, budget=budget)
+    resumed = replace(scenario, value=fresh())
+    run(algorithm, tree, resumed.policy(UnrulyEngine(disorder=seed)), resumed.value_for(algorithm))
+    assert [node.value for node in tree.nodes] == [node.value for node in whole.nodes]
+    assert tree.usage == whole.usage
+
+
+def test_a_log_ratio_is_charged_for_reading_and_a_path_beyond_its_context_has_no_value(pair: Any) -> None:
+    scorer = open_pair(*pair, max_context=400)
+    texts = [path_step.text for path_step in PATH]
+    head, first, second = scorer.sizes(WALK.question, texts)
+    assert (scorer.max_context, head + first + second) == (400, read_by_both(scorer, texts) / 2)
+    value = loaded(scorer)
+    long = (step("3 + 4 = 7. " * 200 + "\n"),)
+    got = score(value, [PATH, long], known=1)
+    assert (got.scores[0].value is not None, got.scores[1].value) == (True, None)
+    assert got.usage == score(value, [PATH, long], known=1).usage  # whatever is kept by now
+    covered = got.usage.value_tokens
+    assert score(value, [PATH], grant=Cost(tokens=covered, calls=1), known=1).scores == got.scores[:1]
+    assert score(value, [PATH], grant=Cost(tokens=covered - 1, calls=1), known=1).scores[0].value is None
+    assert value.cost(SCENARIO.policy(), PATH[:1], 1).tokens < 2048
+    asyncio.run(scorer.close())
+
+
+def test_what_both_models_of_a_log_ratio_read_is_charged_and_its_own_reference_reads_once(pair: Any) -> None:
+    policy, texts = SCENARIO.policy(), [each.text for each in PATH]
+    costs = []
+    for reference, readers in ((pair[1], 2), (pair[0], 1)):
+        scorer = open_pair(pair[0], reference)
+        read, sizes = read_by_both(scorer, texts), scorer.sizes(WALK.question, texts)
+        value = loaded(scorer)
+        usage = score(value, [PATH], known=1).usage
+        assert scorer.readers == readers
+        assert (usage.value_tokens, usage.prompt_tokens) == (readers * sizes[2], readers * sum(sizes[:2]))
+        assert usage.value_tokens + usage.prompt_tokens == read
+        costs.append(value.cost(policy, PATH[:1], 3).tokens)
+        asyncio.run(scorer.close())
+    assert costs[0] == 2 * costs[1]
+
+
+def test_a_log_ratio_on_the_policy_s_own_tokens_is_charged_for_both_models() -> None:
+    class ByIds(Reader):
+        readers = 2
+
+        async def score_ids(
+            self, prompt_ids: Sequence[int], steps_ids: Sequence[Sequence[int]]
+        ) -> StepScores:
+            return StepScores((0.5,) * len(steps_ids), 0)
+
+    value, policy = loaded(ByIds()), SCENARIO.policy()
+    value._by_ids = True
+    usage = score(value, [PATH], known=1).usage
+    head, first, second = len(policy.prompt_ids(WALK)), *(len(each.token_ids) + 1 for each in PATH)
+    assert (usage.value_tokens, usage.prompt_tokens) == (2 * second, 2 * (head + first))
+    assert value.cost(policy, PATH[:1], 3).tokens == 3 * 2 * (policy.room(PATH[:1], whole=False) + 1)
 
 
 def test_the_question_that_is_scored_is_the_problem_s_and_never_its_gold() -> None:

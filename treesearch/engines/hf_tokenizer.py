@@ -27,6 +27,11 @@ class HFTokenizer:
         self._anchor_text = self.decode(anchor)
 
     @property
+    def wrapped(self) -> Any:
+        """The `transformers` tokenizer."""
+        return self._tokenizer
+
+    @property
     def eos_token_id(self) -> int | None:
         """The end-of-text token."""
         return self._tokenizer.eos_token_id
