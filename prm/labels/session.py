@@ -30,12 +30,13 @@ from prm.labels.pairs import GAP, sibling_pairs
 from prm.labels.record import StepRecord
 from prm.labels.rows import write_pairs, write_rows
 from prm.labels.store import RecordFile
-from prm.labels.trees import RunTrees, run_trees, tree_chains, tree_records
+from prm.labels.trees import RunTrees, readable_chains, run_trees, tree_chains, tree_records
 from tasks.errors import UsageError, unknown_name
 from tasks.math import shutdown
 from treesearch.engines.address import choose_engine
 from treesearch.formats import delimiter
 from treesearch.policies import card_folder, policy_config
+from treesearch.policy import Policy
 from treesearch.run.config import RunConfig, resolve
 from treesearch.run.session import Plan, open_plan, prepare
 
@@ -158,7 +159,11 @@ def _plan_of_run(config: LabelConfig, trees: RunTrees) -> Plan:
         return trees.plan
     if "policy" in given and "engine" not in given:
         given["engine"] = choose_engine("auto", given["policy"])
-    settings = dict(resolved.config.settings) | dict(config.settings or {})
+    settings = dict(resolved.config.settings)
+    if given.get("engine", resolved.config.engine) != resolved.config.engine:  # what was said to the other
+        given = {"model": None, "engine_args": None} | given
+        settings = {key: value for key, value in settings.items() if not key.startswith("engine.")}
+    settings |= dict(config.settings or {})
     changed: RunConfig = replace(resolved.config, settings=settings, **given)
     return prepare(replace(resolved, config=changed))
 
@@ -205,13 +210,18 @@ async def _label_with_policy(
             on_change=on_change,
         )
         if isinstance(plan.settings, MonteCarlo):
-            await label_monte_carlo(problems, output, plan.settings, given=_chains(plan.trees))
+            await label_monte_carlo(problems, output, plan.settings, given=_chains(plan, policy))
         elif isinstance(plan.settings, Omega):
             await label_omega(problems, output, plan.settings)
 
 
-def _chains(trees: RunTrees | None) -> dict[str, list[Steps]] | None:
-    return None if trees is None else {tree.problem.id: tree_chains(tree) for tree in trees.trees}
+def _chains(plan: LabelPlan, policy: Policy) -> dict[str, list[Steps]] | None:
+    """The solutions of the run, if there is one, in ids that `policy` reads: its own run's as they are."""
+    if plan.trees is None:
+        return None
+    if plan.plan is plan.trees.plan:
+        return {tree.problem.id: tree_chains(tree) for tree in plan.trees.trees}
+    return readable_chains(plan.trees.trees, policy)
 
 
 async def _label_trees(plan: LabelPlan, file: RecordFile, progress: Progress, on_change: OnChange) -> None:

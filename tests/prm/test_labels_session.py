@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from labels_worlds import PROBLEM, ToyTask, step
+from labels_worlds import PROBLEM, ToyTask, step, toy_policy
+from prm_models import byte_level, sentence_pieces
+from transformers import AutoTokenizer
 
 from prm.cli.label import label
 from prm.labels.session import LabelConfig, prepare_labels, run_labels
 from prm.labels.store import read_records
-from prm.labels.trees import parse_steps, run_trees, tree_chains, tree_records
+from prm.labels.trees import parse_steps, readable_chains, run_trees, tree_chains, tree_records
 from prm.training.rows import read_pairs, read_rows
 from tasks.errors import DataError, UsageError
 from treesearch.cli.exit_codes import ExitCode
+from treesearch.engines.hf_tokenizer import HFTokenizer
 from treesearch.events import Added, Backed, BackupRule, Rolled, Scored
 from treesearch.formats import delimiter
+from treesearch.policies import embedded_folder
 from treesearch.run.config import resolve
 from treesearch.run.session import run_problems
 from treesearch.tree import Tree
@@ -117,6 +122,64 @@ def test_the_steps_of_a_run_are_labelled_by_monte_carlo(tmp_path: Path) -> None:
     assert {each.completions for each in records if not each.finished} <= {0, 3}
 
 
+def test_the_steps_of_a_run_are_completed_by_a_policy_of_another_tokenizer_in_its_own_ids(
+    tmp_path: Path,
+) -> None:
+    folder = run_of(tmp_path)
+    labelled(
+        LabelConfig(
+            out=str(tmp_path / "m.jsonl"),
+            run=str(folder),
+            method="mc",
+            limit=1,
+            policy="embedded",
+            completions=1,
+            settings={"engine.device": "cpu", "engine.threads": "1"},
+        )
+    )
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    records = read_records(tmp_path / "m.jsonl")
+    trees = run_trees(folder).trees[:1]
+    assert {each.path for each in records if each.path} == {
+        tuple(step.text for step in chain[:length])
+        for chain in tree_chains(trees[0])
+        for length in range(1, len(chain) + 1)
+    }
+    for each in records:
+        ids = [token for step in each.step_ids or () for token in step]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == "".join(each.path)
+        assert each.model == "embedded"
+        if each.finished:
+            assert ids[-1] == tokenizer.eos_token_id
+    assert any(each.finished for each in records)
+
+
+def test_chains_keep_their_ids_where_the_tokenizer_reads_them_and_their_answers_where_it_does_not() -> None:
+    tree, other = Tree(problem=PROBLEM), toy_policy()
+    last = replace(step("aab", end=True), answer="aaab", vote="aaab")
+    tree.apply([Added(0, step("a\n"), 1.0), Added(1, last, 0.5), Added(0, step(" b\n"), 1.0)])
+    chains = tree_chains(tree)
+    assert readable_chains([tree], toy_policy()) == {"toy": chains}
+    other.engine.tokenizer = tokenizer = HFTokenizer(sentence_pieces())
+    found = readable_chains([tree], other)["toy"]
+    for chain, old in zip(found, chains, strict=True):
+        ids = [token for each in chain for token in each.token_ids]
+        assert tokenizer.continuation(ids) == "".join(each.text for each in old)
+        assert [replace(each, token_ids=()) for each in chain] == [
+            replace(each, token_ids=(), logprobs=()) for each in old
+        ]
+    assert found[0][-1].token_ids[-1] == tokenizer.eos_token_id
+    assert [each.answer for each in found[0]] == [None, "aaab"]
+
+
+def test_a_step_that_a_tokenizer_cannot_write_is_refused() -> None:
+    policy = toy_policy()
+    policy.engine.tokenizer = HFTokenizer(byte_level())
+    assert parse_steps(["a\n"], policy)[0].text == "a\n"
+    with pytest.raises(UsageError, match=r"cannot write the step 'a<\|im_end\|>b' as it stands"):
+        parse_steps(["a<|im_end|>b"], policy)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -197,8 +260,6 @@ def test_the_chains_of_a_tree_are_its_leaves_paths() -> None:
 
 
 def test_steps_of_somebody_else_are_encoded_by_the_policy() -> None:
-    from labels_worlds import toy_policy
-
     found = parse_steps(["a\n", "b\n"], toy_policy())
     assert [each.text for each in found] == ["a\n", "b\n"]
     assert found[0].token_ids == step("a\n").token_ids
