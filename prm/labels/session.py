@@ -112,10 +112,17 @@ def prepare_labels(config: LabelConfig) -> LabelPlan:
         rule=rule,
         plan=plan,
         trees=trees,
-        model=plan.resolved.config.policy,
+        model=_model(plan),
         source=source,
         settings=_settings(config, method),
     )
+
+
+def _model(plan: Plan) -> str:
+    """Who completes, as records have it: the policy, and which of a server's models where one is named."""
+    config = plan.resolved.config
+    named = config.model or plan.settings["engine"].get("model")
+    return f"{config.policy} {named}" if named else config.policy
 
 
 def _settings(config: LabelConfig, method: str) -> MonteCarlo | Omega | None:
@@ -229,7 +236,7 @@ async def _label_trees(plan: LabelPlan, file: RecordFile, progress: Progress, on
     if plan.trees is None:
         raise UsageError("the method tree needs a run")
     settings = plan.plan.settings
-    folder = card_folder(plan.model, settings["engine"])
+    folder = card_folder(plan.plan.resolved.config.policy, settings["engine"])
     step = delimiter(policy_config(folder, settings["policy"])[0].delimiter)
     try:
         for tree in plan.trees.trees:

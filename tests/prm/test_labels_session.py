@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labels_worlds import PROBLEM, ToyTask, step, toy_policy
+from labels_worlds import PROBLEM, ToyTask, record, step, toy_policy
 from prm_models import byte_level, sentence_pieces
 from transformers import AutoTokenizer
 
 from prm.cli.label import label
 from prm.labels.session import LabelConfig, prepare_labels, run_labels
-from prm.labels.store import read_records
+from prm.labels.store import read_records, write_records
 from prm.labels.trees import parse_steps, readable_chains, run_trees, tree_chains, tree_records
 from prm.training.rows import read_pairs, read_rows
 from tasks.errors import DataError, UsageError
@@ -91,6 +91,25 @@ def test_a_file_of_other_labels_is_refused_and_says_why(tmp_path: Path) -> None:
         labelled(LabelConfig(completions=4, solutions=1, **shared))
     with pytest.raises(UsageError, match="holds labels of mc by scripted, not of omega by scripted"):
         labelled(LabelConfig(completions=2, method="omega", **shared))
+
+
+def test_a_file_of_another_of_a_servers_models_is_refused_and_one_of_the_only_model_is_not(
+    tmp_path: Path,
+) -> None:
+    url, out = "http://127.0.0.1:9/v1", tmp_path / "r.jsonl"
+    shared = {"out": str(out), "data": str(problems(tmp_path, n=1)), "policy": url, "completions": 2}
+    (wanted,) = prepare_labels(LabelConfig(**shared)).plan.problems
+    for made_by, names, others in (
+        (url, [{}], [{"model": "A"}]),
+        (f"{url} A", [{"model": "A"}, {"settings": {"engine.model": "A"}}], [{"model": "B"}, {}]),
+    ):
+        done = record("", 2, 1, problem=wanted.id, question=wanted.question, model=made_by)
+        write_records(out, [done])
+        for name in names:
+            assert labelled(LabelConfig(**shared, **name))["n_new_records"] == 0
+        for name in others:
+            with pytest.raises(UsageError, match=f"holds labels of mc by {made_by}, not of mc by"):
+                labelled(LabelConfig(**shared, **name))
 
 
 def test_the_trees_of_a_run_become_records_without_a_model(tmp_path: Path) -> None:
