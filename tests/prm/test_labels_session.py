@@ -219,6 +219,56 @@ def test_names_and_settings_are_checked_before_a_model_is_loaded(
     assert not (tmp_path / "x.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"searches": 3},
+            "--searches is for the method omega, not for mc; leave it out, or give --method omega",
+        ),
+        ({"max_completions": 9}, "--max-completions is for the method omega, not for mc"),
+        ({"method": "omega", "solutions": 9}, "--solutions is for the method mc, not for omega"),
+        ({"run": "r", "completions": 9}, "--completions is for the method mc or omega, not for tree"),
+        ({"run": "r", "policy": "x"}, "--policy is for the method mc or omega, not for tree; .* --method mc"),
+        ({"run": "r", "method": "mc", "solutions": 9}, "leave --solutions out"),
+        ({"gap": 0.5, "rows": "x"}, "--gap is for what --pairs FILE writes; give that, or leave --gap out"),
+        ({"once": True, "pairs": "x"}, "--once is for what --rows FILE writes"),
+        ({"rule": "hard"}, "--rule is for what --rows FILE or --pairs FILE writes"),
+    ],
+)
+def test_a_setting_that_the_method_or_the_files_have_no_use_for_is_refused(
+    config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        prepare_labels(LabelConfig(out="x.jsonl", **config))
+
+
+def test_omega_ends_before_the_most_completions_a_problem(tmp_path: Path) -> None:
+    found = labelled(
+        LabelConfig(
+            out=str(tmp_path / "r.jsonl"),
+            data=str(problems(tmp_path)),
+            method="omega",
+            completions=4,
+            max_completions=8,
+            **SCRIPTED,
+        )
+    )
+    assert 3 * 4 <= found["completions"] <= 3 * 8
+    assert (
+        found["completions"]
+        < labelled(
+            LabelConfig(
+                out=str(tmp_path / "all.jsonl"),
+                data=str(problems(tmp_path)),
+                method="omega",
+                completions=4,
+                **SCRIPTED,
+            )
+        )["completions"]
+    )
+
+
 def test_a_run_brings_its_own_problems(tmp_path: Path) -> None:
     folder = run_of(tmp_path)
     with pytest.raises(UsageError, match="leave --task out"):
