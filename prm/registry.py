@@ -39,7 +39,9 @@ class ScorerSettings(ScoringOptions):
     `family`: name of a convention, empty to tell by the checkpoint. `backend`: transformers or vllm, for the
     model and, where text is generated, for the engine. `engine_args`: vLLM's own arguments. `combine`: how
     members of an ensemble become one score, mean, worst or uncertain; `uncertainty`: lambda of the last.
-    `reference`: the other model of a log-ratio. `beta`: its scale, 0 for the family's own.
+    `reference`: the other model of a log-ratio. `beta`: its scale, 0 for the family's own. `cumulative`:
+    whether a step's score is the log-ratio from the first step on or of the step alone, its Q value; None is
+    the step alone for a model that was trained as a step-level Q value, else from the first step on.
     `samples`: verdicts a step of a generative judge. `max_tokens`: most tokens of one verdict.
     `temperature` and `seed` are those of its samples.
     """
@@ -51,6 +53,7 @@ class ScorerSettings(ScoringOptions):
     uncertainty: float = 0.5
     reference: str = ""
     beta: float = 0.0
+    cumulative: bool | None = None
     samples: int = 1
     max_tokens: int = 2048
     temperature: float = 0.6
