@@ -6,8 +6,8 @@
 Contract: a name is ``embedded`` (the model that ships with the package), a folder that this toolkit's trainer
 wrote, or a published family's checkpoint, a folder or hub id. For the latter the convention is `family`, else
 it is told by the checkpoint's name or an architecture that only one family has; nothing is guessed. Settings
-are those of `ScorerSettings`; an unknown one names the nearest. Model libraries are imported when a model is
-opened, not before.
+are those of `ScorerSettings`; an unknown one names the nearest, and one that the way the model is read has no
+use for is refused. Model libraries are imported when a model is opened, not before.
 
 It does not choose thresholds or aggregates: the convention names the usual ones.
 """
@@ -19,17 +19,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from prm.checkpoint import Card, is_checkpoint, read_card
 from prm.conventions import Convention, LogRatio, Verdict, detect, find, names
 from prm.scoring.base import StepScorer
 from prm.scoring.options import ScoringOptions
+from prm.scoring.reading import Combine
 from tasks.errors import MissingPrerequisiteError, UsageError, unknown_name
 from treesearch.settings import build
 
 EMBEDDED = "embedded"
 BACKENDS = ("transformers", "vllm")
+_Reads = Literal["head", "log-ratio", "verdict"]
+_OWN: Mapping[str, _Reads] = {
+    **dict.fromkeys(("combine", "uncertainty"), "head"),
+    **dict.fromkeys(("reference", "beta", "cumulative"), "log-ratio"),
+    **dict.fromkeys(("samples", "max_tokens", "temperature", "seed"), "verdict"),
+}
+"""Settings of `ScorerSettings` that one way to read a model alone has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +47,9 @@ class ScorerSettings(ScoringOptions):
     `family`: name of a convention, empty to tell by the checkpoint. `backend`: transformers or vllm, for the
     model and, where text is generated, for the engine. `engine_args`: vLLM's own arguments. `combine`: how
     members of an ensemble become one score, mean, worst or uncertain; `uncertainty`: lambda of the last.
-    `reference`: the other model of a log-ratio. `beta`: its scale, 0 for the family's own.
+    `reference`: the other model of a log-ratio. `beta`: its scale, 0 for the family's own. `cumulative`:
+    whether a step's score is the log-ratio from the first step on or of the step alone, its Q value; None is
+    the step alone for a model that was trained as a step-level Q value, else from the first step on.
     `samples`: verdicts a step of a generative judge. `max_tokens`: most tokens of one verdict.
     `temperature` and `seed` are those of its samples.
     """
@@ -51,6 +61,7 @@ class ScorerSettings(ScoringOptions):
     uncertainty: float = 0.5
     reference: str = ""
     beta: float = 0.0
+    cumulative: bool | None = None
     samples: int = 1
     max_tokens: int = 2048
     temperature: float = 0.6
@@ -60,6 +71,12 @@ class ScorerSettings(ScoringOptions):
         super().__post_init__()
         if self.backend not in BACKENDS:
             raise unknown_name("back end of scoring", self.backend, BACKENDS)
+        if self.combine not in get_args(Combine):
+            raise unknown_name("way to combine members", self.combine, get_args(Combine))
+        if self.uncertainty != ScorerSettings.uncertainty and self.combine != "uncertain":
+            raise UsageError("uncertainty is lambda of combine=uncertain: give that with it, or leave it out")
+        if self.engine_args and self.backend != "vllm":
+            raise UsageError("engine_args are vLLM's own: give backend=vllm with them, or leave them out")
         for name in ("samples", "max_tokens"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -71,6 +88,15 @@ class ScorerSettings(ScoringOptions):
     def options(self) -> ScoringOptions:
         """The settings of the back end alone."""
         return ScoringOptions(**{each.name: getattr(self, each.name) for each in fields(ScoringOptions)})
+
+
+def _refuse_unused(name: str, reads: _Reads, settings: ScorerSettings) -> None:
+    """Raise `UsageError` for a changed setting that a model which is read so does not use."""
+    for each in fields(settings):
+        if _OWN.get(each.name, reads) != reads and getattr(settings, each.name) != each.default:
+            raise UsageError(
+                f"setting {each.name!r} has no meaning for {name!r}, which is read by a {reads}; leave it out"
+            )
 
 
 def embedded_folder() -> Path:
@@ -129,6 +155,7 @@ def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:
             "for; leave family out"
         )
     convention = find(card.convention)
+    _refuse_unused(str(folder), "log-ratio" if card.head.kind == "implicit" else "head", settings)
     if card.head.kind == "implicit":
         return _open_implicit(str(folder), convention, settings, reference=card.reference or "", card=card)
     if settings.backend == "vllm":
@@ -142,12 +169,13 @@ def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:
         card,
         convention,
         options=settings.options,
-        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by Reading
+        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by ScorerSettings
         uncertainty=settings.uncertainty,
     )
 
 
 def _open_published(name: str, convention: Convention, settings: ScorerSettings) -> StepScorer:
+    _refuse_unused(name, _reads(convention), settings)
     if isinstance(convention.readout, LogRatio):
         return _open_implicit(name, convention, settings, reference="", card=None)
     if isinstance(convention.readout, Verdict):
@@ -162,9 +190,15 @@ def _open_published(name: str, convention: Convention, settings: ScorerSettings)
         name,
         convention,
         options=settings.options,
-        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by Reading
+        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by ScorerSettings
         uncertainty=settings.uncertainty,
     )
+
+
+def _reads(convention: Convention) -> _Reads:
+    if isinstance(convention.readout, LogRatio):
+        return "log-ratio"
+    return "verdict" if isinstance(convention.readout, Verdict) else "head"
 
 
 def _open_implicit(

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from prm.cli.ticker import ticker
+from tasks.errors import UsageError
 from treesearch.cli import options
 from treesearch.cli.exit_codes import ExitCode
 from treesearch.cli.terminal import say, say_json, say_table, tell
@@ -71,7 +72,9 @@ def evaluate(
     chosen = BenchOptions(
         threshold=threshold, choose_on=choose_on, bins=bins, limit=limit, concurrency=concurrency
     )
-    check_inputs(bench, files, scores=published, model=prm is not None)
+    check_inputs(bench, files, scores=published, model=prm is not None, options=chosen)
+    if settings and prm is None:
+        raise UsageError("--set is for the model of --prm; leave it out with --scores")
     given = parse_assignments(settings) if settings else {}
     try:
         # Whatever a library prints must not mix with the result on standard output.

@@ -28,6 +28,7 @@ _METHOD = (
     "[default: mc; tree with --run]"
 )
 _SOLUTIONS = "Solutions sampled a problem, whose steps mc labels."
+_MAX_COMPLETIONS = "Most completions a problem, for omega. [default: no limit]"
 _ROWS = "Also write the rows that `search prm train` reads, labelled by --rule."
 _PAIRS = "Also write pairs of sibling steps whose values differ by --gap."
 _RULE = "hard, soft, quality, simple-quality, tree or dual. [default: soft; quality for tree]"
@@ -36,7 +37,7 @@ _SET = "A setting of the policy or its engine: policy.temperature=0.7. Repeatabl
 
 
 def _complete_method(incomplete: str) -> list[str]:
-    from prm.labels.session import METHODS
+    from prm.labels.config import METHODS
 
     return [name for name in METHODS if name.startswith(incomplete)]
 
@@ -59,6 +60,7 @@ Method = Annotated[
 Completions = Annotated[int, typer.Option("--completions", metavar="K", help="Completions a step.")]
 Solutions = Annotated[int, typer.Option("--solutions", metavar="N", help=_SOLUTIONS)]
 Searches = Annotated[int, typer.Option("--searches", metavar="N", help="Searches a problem, for omega.")]
+MaxCompletions = Annotated[int | None, typer.Option("--max-completions", metavar="N", help=_MAX_COMPLETIONS)]
 Temperature = Annotated[
     float | None,
     typer.Option("--temperature", metavar="T", help="Of solutions and completions. [default: the policy's]"),
@@ -91,6 +93,7 @@ def label(
     completions: Completions = 8,
     solutions: Solutions = 4,
     searches: Searches = 16,
+    max_completions: MaxCompletions = None,
     temperature: Temperature = None,
     seed: Seed = 0,
     concurrency: Concurrency = 64,

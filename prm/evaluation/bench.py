@@ -9,7 +9,7 @@ passes a `StepScorer`, and closes it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,12 +47,13 @@ class BenchOptions:
 class Bench:
     """How a bench is run. `files` says what published scores need beside them: `scores` alone, or `data` too.
 
-    None: the bench takes a model only.
+    None: the bench takes a model only. `uses` are the options that not every bench has a use for.
     """
 
     summary: str
     files: Literal["scores", "data and scores"] | None
     run: Callable[[Given], Awaitable[Any]]
+    uses: frozenset[str] = frozenset()
 
 
 def _ignore(_: int) -> None:
@@ -92,15 +93,22 @@ async def run_bench(
     on_done: OnDone = _ignore,
 ) -> dict[str, Any]:
     """The report of the bench `name`; see the module docstring for errors."""
-    check_inputs(name, data, scores=scores, model=scorer is not None)
+    check_inputs(name, data, scores=scores, model=scorer is not None, options=options)
     given = Given(
         data=data, published=scores, scorer=scorer, options=options or BenchOptions(), on_done=on_done
     )
     return await BENCHES[name].run(given)
 
 
-def check_inputs(name: str, data: Sequence[Path], *, scores: Path | None, model: bool) -> None:
-    """Raise `UsageError` for an unknown bench, or inputs that it can not be run with. Loads nothing."""
+def check_inputs(
+    name: str,
+    data: Sequence[Path],
+    *,
+    scores: Path | None,
+    model: bool,
+    options: BenchOptions | None = None,
+) -> None:
+    """Raise `UsageError` for an unknown bench, or inputs or options that it has no use for. Loads nothing."""
     if name not in BENCHES:
         raise unknown_name("bench", name, BENCHES)
     bench = BENCHES[name]
@@ -116,6 +124,11 @@ def check_inputs(name: str, data: Sequence[Path], *, scores: Path | None, model:
         raise UsageError(f"the bench {name} reads everything from the scores file; leave --data out")
     if len(data) > 1 and name != "processbench":
         raise UsageError(f"the bench {name} takes one data file, got {len(data)}")
+    for each in fields(BenchOptions) if options is not None else ():
+        users = [other for other, made in BENCHES.items() if each.name in made.uses]
+        if users and name not in users and getattr(options, each.name) != each.default:
+            option, benches = each.name.replace("_", "-"), " or ".join(users)
+            raise UsageError(f"--{option} is for the bench {benches}, not for {name}; leave it out")
 
 
 async def _rewardmath(given: Given) -> Any:
@@ -225,13 +238,29 @@ BENCHES: Mapping[str, Bench] = {
         summary="finding the first wrong step: F1 with a frozen threshold",
         files="data and scores",
         run=_processbench,
+        uses=frozenset({"threshold", "choose_on"}),
     ),
-    "prmbench": Bench(summary="errors of nine kinds: PRMScore", files="data and scores", run=_prmbench),
+    "prmbench": Bench(
+        summary="errors of nine kinds: PRMScore",
+        files="data and scores",
+        run=_prmbench,
+        uses=frozenset({"threshold"}),
+    ),
     "best-of-n": Bench(
         summary="choosing among n samples against majority and pass@n; over-optimisation",
         files="scores",
         run=_best_of_n,
     ),
-    "steps": Bench(summary="labelled steps: AUROC and calibration, by depth", files="scores", run=_steps),
-    "canaries": Bench(summary="texts without work that must score low", files=None, run=_canaries),
+    "steps": Bench(
+        summary="labelled steps: AUROC and calibration, by depth",
+        files="scores",
+        run=_steps,
+        uses=frozenset({"bins"}),
+    ),
+    "canaries": Bench(
+        summary="texts without work that must score low",
+        files=None,
+        run=_canaries,
+        uses=frozenset({"threshold"}),
+    ),
 }

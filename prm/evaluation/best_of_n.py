@@ -66,15 +66,15 @@ def read_sampled(path: Path, *, scored: bool) -> list[SampledProblem]:
     A record: `id`, `question`, `samples`, each with `right`, `answer`, `tokens`, and `scores` if `scored`,
     else `steps`; `scored_tokens` is optional.
     """
-    problems: list[SampledProblem] = []
+    problems: dict[str, SampledProblem] = {}
     for row in read_rows(path):
-        found = [_candidate(row.part(each, "samples"), scored) for each in row.items("samples")]
-        problems.append(
-            SampledProblem(id=row.name("id"), question=row.text("question"), candidates=tuple(found))
-        )
+        if (name := row.name("id")) in problems:
+            row.fail(f"the id {name!r} occurs twice; all samples of a problem are one record")
+        found = tuple(_candidate(row.part(each, "samples"), scored) for each in row.items("samples"))
+        problems[name] = SampledProblem(id=name, question=row.text("question"), candidates=found)
     if not problems:
         raise DataError(f"{path}: no record in the file")
-    return problems
+    return list(problems.values())
 
 
 def _candidate(row: Row, scored: bool) -> Candidate:
@@ -127,9 +127,14 @@ def sizes(problems: Sequence[SampledProblem]) -> list[int]:
 
 
 def evaluate(problems: Sequence[SampledProblem], ns: Sequence[int] | None = None) -> dict[str, Any]:
-    """The report: `baselines` and `aggregates`, each with one entry an n. `UsageError` without a problem."""
+    """The report: `baselines` and `aggregates`, each with one entry an n.
+
+    `UsageError` without a problem, and for two of one id.
+    """
     if not problems:
         raise UsageError("no problem to evaluate")
+    if len({problem.id for problem in problems}) < len(problems):
+        raise UsageError("two problems have the same id; put all samples of a problem into one")
     ns = sizes(problems) if ns is None else sorted(set(ns))
     every = [each for problem in problems for each in problem.candidates]
     tokens = sum(each.tokens for each in every) / len(every)

@@ -25,6 +25,9 @@ from tasks.errors import UsageError
 from treesearch.comparison.statistics import Z95
 from treesearch.run.summary import wilson_interval
 
+RIGHT_ABOVE = 0.5
+"""A label above this counts as right where only the side matters: AUROC, accuracy, order. Training too."""
+
 Floats = NDArray[np.float64]
 
 

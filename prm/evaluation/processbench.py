@@ -84,14 +84,17 @@ def read_processbench(path: Path) -> list[CheckedSolution]:
 def read_predictions(path: Path, solutions: Sequence[CheckedSolution]) -> list[Predicted]:
     """Published output for `solutions`, one record each: `id`, and `scores` (one a step) or `prediction`.
 
-    `DataError` with file and line for a broken record or an unknown id, and for solutions without a record.
+    Records of other ids are left out, unread: a file may hold all parts of the benchmark, or records behind a
+    limit. A mistyped id shows as a solution without a record.
+
+    `DataError` with file and line for a broken record, and for solutions without a record.
     """
     known = {solution.id: solution for solution in solutions}
     found: dict[str, Predicted] = {}
     for row in read_rows(path):
         solution = known.get(name := row.name("id"))
         if solution is None:
-            continue  # of another part of the benchmark
+            continue
         if name in found:
             row.fail(f"the id {name!r} occurs twice")
         if "scores" in row.content:

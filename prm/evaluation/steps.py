@@ -1,10 +1,11 @@
 """Step scores against step labels: AUROC and calibration error, over all steps and by depth.
 
 Contract: every labelled step is an item: its score, its label, its depth (0 the first step) and its problem.
-A label of at least `RIGHT` makes the step right for AUROC; calibration compares scores with the labels as
-they are, so that soft labels (shares of right completions) are met by their own value. Steps without a label
-are left out. Steps of one problem are one group of the intervals. By depth, those of `depths` or more are put
-together. For whole solutions there is the AUROC of every aggregate against "every labelled step is right".
+A label above `RIGHT_ABOVE` makes the step right for AUROC, as in training; calibration compares scores with
+the labels as they are, so that soft labels (shares of right completions) are met by their own value. Steps
+without a label are left out. Steps of one problem are one group of the intervals. By depth, those of `depths`
+or more are put together. For whole solutions there is the AUROC of every aggregate against "every labelled
+step is right".
 
 Input are the rows that training reads (`prm.labels`), with `scores` beside `labels` where a model's output is
 published. It fits nothing: scores are judged as they come.
@@ -19,13 +20,12 @@ from typing import Any
 
 from prm.aggregates import Aggregate, aggregate, applicable
 from prm.evaluation.calibration import BINS, calibration
-from prm.evaluation.discrimination import discrimination
+from prm.evaluation.discrimination import RIGHT_ABOVE, discrimination
 from prm.evaluation.rows import Row, read_rows
 from prm.evaluation.scoring import CONCURRENCY, score_all
 from prm.scoring.base import StepScorer
 from tasks.errors import DataError, UsageError
 
-RIGHT = 0.5
 DEPTHS = 16
 
 
@@ -122,14 +122,16 @@ def evaluate(solutions: Sequence[LabelledSteps], *, bins: int = BINS, depths: in
 
 def _measure(items: Sequence[_Item], bins: int) -> dict[str, Any]:
     scores = [item.score for item in items]
-    found = discrimination(scores, [item.label >= RIGHT for item in items], [item.problem for item in items])
+    found = discrimination(
+        scores, [item.label > RIGHT_ABOVE for item in items], [item.problem for item in items]
+    )
     return found | calibration(scores, [item.label for item in items], bins=bins)
 
 
 def _solutions(solutions: Sequence[LabelledSteps]) -> dict[str, Any]:
     """AUROC of each aggregate against "every labelled step is right", over solutions with a label."""
     judged = [each for each in solutions if each.scores and any(label is not None for label in each.labels)]
-    right = [all(label is None or label >= RIGHT for label in each.labels) for each in judged]
+    right = [all(label is None or label > RIGHT_ABOVE for label in each.labels) for each in judged]
     groups = [each.question for each in judged]
     fitting = applicable(each.scores for each in judged)
     return {

@@ -17,6 +17,7 @@ from prm.labels.store import RecordFile
 from tasks.base import Problem
 from treesearch.events import Step
 from treesearch.policy import Policy
+from treesearch.together import together
 
 
 @dataclass(kw_only=True)
@@ -115,9 +116,7 @@ async def build(
         output.on_change(progress)
 
     try:
-        async with asyncio.TaskGroup() as group:
-            for problem in problems:
-                group.create_task(attempt(problem))
+        await together([attempt(problem) for problem in problems])
     finally:
         output.file.flush()
     return progress

@@ -16,7 +16,6 @@ Source: Wang et al. 2023, Math-Shepherd, arXiv 2312.08935, section 3.2 (K = 8). 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ from tasks.base import Problem
 from tasks.errors import UsageError
 from treesearch.engines.base import FinishReason
 from treesearch.seeds import derive
+from treesearch.together import together
 
 SOURCE = "mc"
 
@@ -99,10 +99,7 @@ async def _label_chains(
         outcomes = await completer(path, settings.completions, seed=_seed(settings, problem, path))
         _write(output, problem, path, outcomes, completer)
 
-    async with asyncio.TaskGroup() as group:
-        for path in distinct_prefixes(chains):
-            if not output.has(problem, path):
-                group.create_task(label(path))
+    await together([label(path) for path in distinct_prefixes(chains) if not output.has(problem, path)])
 
 
 def distinct_prefixes(chains: Sequence[Steps]) -> list[Steps]:

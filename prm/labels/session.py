@@ -23,58 +23,25 @@ from typing import Any
 
 from prm.labels.builder import OnChange, Output, Progress, ignore
 from prm.labels.completer import Steps
+from prm.labels.config import METHODS, POLICY, LabelConfig, refuse_unused
 from prm.labels.derive import RULES, label_rows
 from prm.labels.montecarlo import MonteCarlo, label_monte_carlo
 from prm.labels.omega import Omega, label_omega
-from prm.labels.pairs import GAP, sibling_pairs
+from prm.labels.pairs import sibling_pairs
 from prm.labels.record import StepRecord
 from prm.labels.rows import write_pairs, write_rows
 from prm.labels.store import RecordFile
-from prm.labels.trees import RunTrees, run_trees, tree_chains, tree_records
+from prm.labels.trees import RunTrees, readable_chains, run_trees, tree_chains, tree_records
 from tasks.errors import UsageError, unknown_name
 from tasks.math import shutdown
 from treesearch.engines.address import choose_engine
 from treesearch.formats import delimiter
 from treesearch.policies import card_folder, policy_config
+from treesearch.policy import Policy
 from treesearch.run.config import RunConfig, resolve
 from treesearch.run.session import Plan, open_plan, prepare
 
-METHODS = ("mc", "omega", "tree")
-_POLICY = ("policy", "model", "engine", "engine_args")
 _NEVER_SEARCHED = "greedy"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelConfig:
-    """What is labelled, how, and where to. None: the default of the run, of the task or of the method.
-
-    `method` None is `tree` with a run, else `mc`. `rule` is of `prm.labels.derive.RULES`; None is `quality`
-    for trees and `soft` else. `settings` are `policy.KEY` and `engine.KEY`. The others are those of
-    `treesearch.run.config`, `prm.labels.montecarlo`, `prm.labels.omega` and `prm.labels.pairs`.
-    """
-
-    out: str
-    run: str | None = None
-    task: str | None = None
-    data: str | None = None
-    limit: int | None = None
-    policy: str | None = None
-    model: str | None = None
-    engine: str | None = None
-    engine_args: str | None = None
-    settings: Mapping[str, Any] | None = None
-    method: str | None = None
-    completions: int = 8
-    solutions: int = 4
-    searches: int = 16
-    temperature: float | None = None
-    seed: int = 0
-    concurrency: int = 64
-    rule: str | None = None
-    rows: str | None = None
-    pairs: str | None = None
-    gap: float = GAP
-    once: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +61,8 @@ class LabelPlan:
 def prepare_labels(config: LabelConfig) -> LabelPlan:
     """Check every name and setting and load the problems, or the trees; loads no model.
 
-    Raises `UsageError` for names and settings, `DataError` for data that can not be read.
+    Raises `UsageError` for names and settings, those that the method has no use for too, `DataError` for data
+    that can not be read.
     """
     method = config.method or ("tree" if config.run is not None else "mc")
     if method not in METHODS:
@@ -102,6 +70,7 @@ def prepare_labels(config: LabelConfig) -> LabelPlan:
     rule = config.rule or ("quality" if method == "tree" else "soft")
     if rule not in RULES:
         raise unknown_name("label rule", rule, RULES)
+    refuse_unused(config, method)
     trees = _trees(config, method)
     plan = _plan(config) if trees is None else _plan_of_run(config, trees)
     source = method if method != "tree" else f"tree:{plan.resolved.config.algorithm}"
@@ -111,10 +80,17 @@ def prepare_labels(config: LabelConfig) -> LabelPlan:
         rule=rule,
         plan=plan,
         trees=trees,
-        model=plan.resolved.config.policy,
+        model=_model(plan),
         source=source,
         settings=_settings(config, method),
     )
+
+
+def _model(plan: Plan) -> str:
+    """Who completes, as records have it: the policy, and which of a server's models where one is named."""
+    config = plan.resolved.config
+    named = config.model or plan.settings["engine"].get("model")
+    return f"{config.policy} {named}" if named else config.policy
 
 
 def _settings(config: LabelConfig, method: str) -> MonteCarlo | Omega | None:
@@ -126,7 +102,9 @@ def _settings(config: LabelConfig, method: str) -> MonteCarlo | Omega | None:
     }
     if method == "mc":
         return MonteCarlo(solutions=config.solutions, **shared)
-    return Omega(searches=config.searches, **shared) if method == "omega" else None
+    if method == "omega":
+        return Omega(searches=config.searches, max_completions=config.max_completions, **shared)
+    return None
 
 
 def _trees(config: LabelConfig, method: str) -> RunTrees | None:
@@ -143,7 +121,7 @@ def _trees(config: LabelConfig, method: str) -> RunTrees | None:
 
 def _plan(config: LabelConfig) -> Plan:
     flags = {
-        name: getattr(config, name) for name in ("task", "data", "limit", "seed", "concurrency", *_POLICY)
+        name: getattr(config, name) for name in ("task", "data", "limit", "seed", "concurrency", *POLICY)
     }
     _only_parts(config)
     return prepare(resolve(flags | {"settings": config.settings, "algorithm": _NEVER_SEARCHED}))
@@ -153,12 +131,16 @@ def _plan_of_run(config: LabelConfig, trees: RunTrees) -> Plan:
     """The run's plan, with another policy where one is named."""
     _only_parts(config)
     resolved = trees.plan.resolved
-    given = {name: getattr(config, name) for name in _POLICY if getattr(config, name) is not None}
+    given = {name: getattr(config, name) for name in POLICY if getattr(config, name) is not None}
     if not given and not config.settings:
         return trees.plan
     if "policy" in given and "engine" not in given:
         given["engine"] = choose_engine("auto", given["policy"])
-    settings = dict(resolved.config.settings) | dict(config.settings or {})
+    settings = dict(resolved.config.settings)
+    if given.get("engine", resolved.config.engine) != resolved.config.engine:  # what was said to the other
+        given = {"model": None, "engine_args": None} | given
+        settings = {key: value for key, value in settings.items() if not key.startswith("engine.")}
+    settings |= dict(config.settings or {})
     changed: RunConfig = replace(resolved.config, settings=settings, **given)
     return prepare(replace(resolved, config=changed))
 
@@ -205,13 +187,18 @@ async def _label_with_policy(
             on_change=on_change,
         )
         if isinstance(plan.settings, MonteCarlo):
-            await label_monte_carlo(problems, output, plan.settings, given=_chains(plan.trees))
+            await label_monte_carlo(problems, output, plan.settings, given=_chains(plan, policy))
         elif isinstance(plan.settings, Omega):
             await label_omega(problems, output, plan.settings)
 
 
-def _chains(trees: RunTrees | None) -> dict[str, list[Steps]] | None:
-    return None if trees is None else {tree.problem.id: tree_chains(tree) for tree in trees.trees}
+def _chains(plan: LabelPlan, policy: Policy) -> dict[str, list[Steps]] | None:
+    """The solutions of the run, if there is one, in ids that `policy` reads: its own run's as they are."""
+    if plan.trees is None:
+        return None
+    if plan.plan is plan.trees.plan:
+        return {tree.problem.id: tree_chains(tree) for tree in plan.trees.trees}
+    return readable_chains(plan.trees.trees, policy)
 
 
 async def _label_trees(plan: LabelPlan, file: RecordFile, progress: Progress, on_change: OnChange) -> None:
@@ -219,7 +206,7 @@ async def _label_trees(plan: LabelPlan, file: RecordFile, progress: Progress, on
     if plan.trees is None:
         raise UsageError("the method tree needs a run")
     settings = plan.plan.settings
-    folder = card_folder(plan.model, settings["engine"])
+    folder = card_folder(plan.plan.resolved.config.policy, settings["engine"])
     step = delimiter(policy_config(folder, settings["policy"])[0].delimiter)
     try:
         for tree in plan.trees.trees:

@@ -4,7 +4,7 @@ Contract: `run_trees` folds the journal of a run directory into its trees, with 
 they are of; it loads no model and writes nothing. `tree_records` makes one record a step: the outcomes at or
 below it (finished solutions, and roll-outs of the search) and how many were right, the value and the visits
 that were backed up. `tree_chains` are the solutions of a tree as chains of steps, to be labelled by
-Monte-Carlo.
+Monte-Carlo; `readable_chains` are those of all trees with ids that a given policy reads as their texts.
 
 Outcomes below a node are of the search's choosing, not of the policy's: where a search prefers good steps
 they are too good, and siblings are comparable only as far as they were searched alike. The counts say how
@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prm.labels.completer import Judge, Steps
+from prm.labels.completer import Judge, Steps, texts
 from prm.labels.record import Ids, StepRecord
 from prm.labels.store import merged
 from tasks.base import Problem, Task
-from tasks.errors import DataError
-from treesearch.engines.base import FinishReason
+from tasks.errors import DataError, UsageError
+from treesearch.engines.base import FinishReason, Tokenizer
 from treesearch.events import Step
 from treesearch.formats import Delimiter, delimiter
 from treesearch.policy import Policy
@@ -35,6 +35,7 @@ from treesearch.tree import Tree
 
 LINE = delimiter("line")
 _NO_MODEL = ""
+_ANCHOR = "\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +122,12 @@ def _record(
     prompt_ids: Ids | None,
 ) -> StepRecord:
     node, path = tree.nodes[number], tree.path(number)
-    texts = tuple(step.text for step in path)
+    written = texts(path)
     return StepRecord(
         problem=tree.problem.id,
         question=tree.problem.question,
-        prefix=texts[:-1],
-        step=texts[-1] if texts else None,
+        prefix=written[:-1],
+        step=written[-1] if written else None,
         completions=tally.completions,
         right=tally.right,
         model=model,
@@ -155,10 +156,64 @@ def tree_chains(tree: Tree) -> list[Steps]:
     return [tree.path(end) for end in ends]
 
 
+def readable_chains(trees: Sequence[Tree], policy: Policy) -> dict[str, list[Steps]]:
+    """`tree_chains` by problem, with token ids of the policy's tokenizer.
+
+    Where that is the run's tokenizer, which reads every chain's ids as its text, the ids stay; else all
+    chains are written anew from their text. `UsageError` where that loses some of the text.
+    """
+    found = {tree.problem.id: tree_chains(tree) for tree in trees}
+    if all(_reads(policy.engine.tokenizer, chain) for chains in found.values() for chain in chains):
+        return found
+    return {name: [_rewritten(chain, policy) for chain in chains] for name, chains in found.items()}
+
+
 def parse_steps(lines: Sequence[str], policy: Policy) -> tuple[Step, ...]:
     """Steps written by somebody else, as steps of the policy: encoded by its tokenizer, one by one.
 
-    The last one is not taken for finished, so that it is completed like the others.
+    The last one is not taken for finished, so that it is completed like the others. `UsageError` for a step
+    that the tokenizer cannot write.
     """
-    encode = policy.engine.tokenizer.encode
-    return tuple(Step(line, tuple(encode(line)), (), FinishReason.STOP) for line in lines)
+    return tuple(Step(line, _encoded(line, policy), (), FinishReason.STOP) for line in lines)
+
+
+def _rewritten(chain: Steps, policy: Policy) -> Steps:
+    """A chain with the policy's ids: texts, answer and ends stay, the log-probs of the other model do not."""
+    end = policy.engine.tokenizer.eos_token_id
+    written: list[Step] = []
+    for old, new in zip(chain, parse_steps(texts(chain), policy), strict=True):
+        closed = (end,) if old.finish is FinishReason.END and end is not None else ()
+        written.append(replace(old, token_ids=(*new.token_ids, *closed), logprobs=(), certainty=None))
+    return tuple(written)
+
+
+def _encoded(text: str, policy: Policy) -> tuple[int, ...]:
+    """Ids that go on with `text` behind other text, where a tokenizer may put a blank in front of its own."""
+    tokenizer = policy.engine.tokenizer
+    before = tokenizer.encode(_ANCHOR)
+    alone, behind = tokenizer.encode(text), tokenizer.encode(_ANCHOR + text)
+    tried = [alone, behind[len(before) :]] if behind[: len(before)] == before else [alone]
+    for ids in tried:
+        if _texts_of(tokenizer, ids)[-1:] == [text]:
+            return tuple(ids)
+    raise UsageError(
+        f"the tokenizer of {policy.engine.model!r} cannot write the step {text[:60]!r} as it stands; "
+        "complete the run's steps with a model of the run's own tokenizer"
+    )
+
+
+def _reads(tokenizer: Tokenizer, chain: Steps) -> bool:
+    """Whether a tokenizer reads the ids of a chain as its text, taken together or step by step."""
+    whole = _texts_of(tokenizer, [token for step in chain for token in step.token_ids])
+    return "".join(texts(chain)) in whole or all(
+        step.text in _texts_of(tokenizer, step.token_ids) for step in chain
+    )
+
+
+def _texts_of(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+    """What the ids say: at the front of a text and, last, behind other text; nothing where they are none."""
+    ways = [tokenizer.decode, getattr(tokenizer, "continuation", tokenizer.decode)]
+    try:
+        return [way(ids) for way in ways]
+    except (ValueError, OverflowError, TypeError, IndexError):  # each tokenizer has its own for foreign ids
+        return []

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from prm.registry import ScorerSettings
     from prm.scoring.logprobs import StepLogProbs
 
+_STEP_Q = "step-dpo"
+"""Head of `prm.training` whose pairs are continuations of one prefix, so that r of a step is its Q value."""
 _PROBE = "Step 1: 12 + 7 = 19, so x is \\frac{3}{4}.\n\nStep 2: done — café.\n"
 
 
@@ -108,8 +110,9 @@ def open_implicit(
 ) -> ImplicitScorer:
     """A scorer over a model and its reference; `card` is that of a folder of this toolkit's trainer.
 
-    A card's model scores the sigmoid of q_t with the beta that it was trained with. A model that is not there
-    is an error before either is loaded: `UsageError` for a folder, `MissingPrerequisiteError` for a hub id.
+    A card's model scores the sigmoid of q_t with the beta that it was trained with, or of r(step t), its Q
+    value, where its head is step-dpo. `settings.cumulative` decides otherwise. A model that is not there is
+    an error before either is loaded: `UsageError` for a folder, `MissingPrerequisiteError` for a hub id.
     """
     from transformers import AutoTokenizer
 
@@ -126,9 +129,12 @@ def open_implicit(
         beta = beta or (float(trained) if isinstance(trained, int | float) else 0.0)
         if not beta:
             raise UsageError(f"the card of {name!r} has no trained.beta; give beta=NUMBER")
-        convention = replace(convention, readout=LogRatio(beta=beta), activation=Activation.SIGMOID)
+        readout = LogRatio(beta=beta, cumulative=card.trained.get("head") != _STEP_Q)
+        convention = replace(convention, readout=readout, activation=Activation.SIGMOID)
     elif beta and isinstance(convention.readout, LogRatio):
         convention = replace(convention, readout=replace(convention.readout, beta=beta))
+    if settings.cumulative is not None and isinstance(convention.readout, LogRatio):
+        convention = replace(convention, readout=replace(convention.readout, cumulative=settings.cumulative))
     folder, other = model_folder(name), model_folder(reference)
     bound = bind(convention, AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False))
     models = [_open(model, settings) for model in ((name,) if folder == other else (name, reference))]

@@ -162,7 +162,7 @@ def _client(
 def _reading(convention: Convention, settings: ScorerSettings, card: Card | None = None) -> Reading:
     return Reading(
         convention=convention,
-        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by Reading
+        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by ScorerSettings
         uncertainty=settings.uncertainty,
         calibration=None if card is None else card.calibration,
     )

@@ -60,8 +60,6 @@ HEADS: dict[str, Head] = {
 
 _OWNED = frozenset[str]().union(*(head.own for head in HEADS.values()))
 _LINEAR_ONLY = ("members", "head_learning_rate")
-RIGHT_ABOVE = 0.5
-"""A label above this counts as right where only the side matters: ranking, AUROC, accuracy."""
 
 
 def head_of(config: TrainConfig) -> Head:

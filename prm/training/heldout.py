@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from prm.evaluation.calibration import brier, calibration_error
-from prm.evaluation.discrimination import auroc
+from prm.evaluation.discrimination import RIGHT_ABOVE, auroc
 from prm.training.batches import Batch, passes, to_device
 from prm.training.config import TrainConfig
-from prm.training.heads import HEADS, RIGHT_ABOVE
+from prm.training.heads import HEADS
 from prm.training.layout import Example
 from prm.training.model import TrainedModel
 from prm.training.objectives import batch_loss, beta_of, member_totals, n_members

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from prm.evaluation.discrimination import RIGHT_ABOVE
 from prm.training import losses
 from prm.training.batches import Batch
 from prm.training.config import TrainConfig
-from prm.training.heads import HEADS, RIGHT_ABOVE
+from prm.training.heads import HEADS
 from prm.training.layout import Example
 from treesearch.seeds import derive
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selftrain.loop.config import LoopConfig
-from selftrain.loop.labelling import check_labels
+from selftrain.loop.labelling import check_labels, learned_by
 from selftrain.loop.parts import Parts
 from selftrain.loop.reading import read
 from selftrain.loop.sections import PrmPart
@@ -85,10 +85,9 @@ def _check_prm(config: LoopConfig, prm: PrmPart, *, own: bool) -> None:
     if not own:
         return
     from prm.training import TrainConfig
-    from prm.training.heads import head_of
 
     settings = build(TrainConfig, prm.settings, what="prm.settings")
-    head_of(settings)
+    check_labels(dict(prm.labels), method=prm.method, rule=prm.rule, learned=learned_by(settings))
     _check_machine(settings)
     _check_model(prm.base or config.policy)
     for part in (config.search, config.evaluate):

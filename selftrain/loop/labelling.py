@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from prm.labels.config import METHODS, LabelConfig, refuse_unused
 from prm.labels.derive import RULES
-from prm.labels.session import METHODS, LabelConfig, prepare_labels, run_labels
+from prm.labels.session import prepare_labels, run_labels
 from selftrain.loop.context import StageError
 from selftrain.loop.manifest import Costs
 from selftrain.loop.parts import PrmJob
@@ -21,13 +22,21 @@ from tasks.errors import UsageError, unknown_name
 from treesearch.settings import build
 from treesearch.threads import Stop, in_thread
 
+if TYPE_CHECKING:
+    from prm.training import TrainConfig
+
 LABELS = ("completions", "solutions", "searches", "temperature", "gap", "once", "concurrency", "settings")
 """Settings of `prm.labels.session.LabelConfig` that a run may set."""
 _OUT = "prm"
 
 
-def check_labels(labels: dict[str, Any], *, method: str, rule: str | None) -> None:
-    """Raise `UsageError` for a method, rule or setting of labelling that there is not."""
+def check_labels(
+    labels: dict[str, Any], *, method: str, rule: str | None, learned: str | None = None
+) -> None:
+    """Raise `UsageError` for a method, rule or setting of labelling that there is not, or that has no use.
+
+    `learned` is "rows" or "pairs", None where it is not known.
+    """
     if method not in METHODS:
         raise unknown_name("label method", method, METHODS)
     if rule is not None and rule not in RULES:
@@ -35,15 +44,23 @@ def check_labels(labels: dict[str, Any], *, method: str, rule: str | None) -> No
     for key in labels:
         if key not in LABELS:
             raise unknown_name("setting of labelling", key, LABELS)
+    files = dict.fromkeys(("rows", "pairs") if learned is None else (learned,), _OUT)
+    refuse_unused(LabelConfig(out=_OUT, run=_OUT, method=method, rule=rule, **files, **labels), method)
+
+
+def learned_by(config: TrainConfig) -> str:
+    """What the head of a configuration learns from: "rows" or "pairs"; `UsageError` for unused settings."""
+    from prm.training.heads import head_of
+
+    return "rows" if head_of(config).data == "steps" else "pairs"
 
 
 async def train_prm(job: PrmJob, out: Path, watch: Watch) -> Costs:
     """Label and train; see the module."""
     from prm.training import TrainConfig
-    from prm.training.heads import head_of
 
     config = build(TrainConfig, {"seed": job.seed % 2**31} | dict(job.settings), what="prm.settings")
-    learned = "rows" if head_of(config).data == "steps" else "pairs"
+    learned = learned_by(config)
     costs, files = Costs(), list[Path]()
     for name, run in job.runs.items():
         summary, file = await _label(job, name, run, out, learned)

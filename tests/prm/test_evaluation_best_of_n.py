@@ -229,6 +229,14 @@ def test_a_broken_sample_is_named_with_its_line(
         read_sampled(write_lines(tmp_path / "s.jsonl", [row(**more)]), scored=True)
 
 
+def test_an_id_that_occurs_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "s.jsonl", [row(), row() | {"id": "r"}, row(right=False)])
+    with pytest.raises(DataError, match=r"s\.jsonl:3: the id 'p' occurs twice"):
+        read_sampled(file, scored=True)
+    with pytest.raises(UsageError, match="two problems have the same id"):
+        evaluate(world() + world()[:1])
+
+
 @pytest.mark.parametrize("algorithm", ["self-consistency", "mcts"])
 def test_the_samples_of_a_run_are_evaluated_if_they_are_independent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str

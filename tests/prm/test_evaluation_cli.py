@@ -156,6 +156,28 @@ def test_inputs_that_do_not_go_together_are_refused(name: str, given: dict[str, 
         asyncio.run(run_bench(name, data, **given))
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        (
+            "best-of-n",
+            {"threshold": 0.5},
+            "--threshold is for the bench processbench or prmbench or canaries, not",
+        ),
+        ("prmbench", {"choose_on": "math"}, "--choose-on is for the bench processbench, not for prmbench"),
+        ("rewardmath", {"bins": 5}, "--bins is for the bench steps, not for rewardmath; leave it out"),
+        ("best-of-n", {"settings": ["device=cpu"]}, "--set is for the model of --prm"),
+    ],
+)
+def test_an_option_that_the_bench_has_no_use_for_is_refused(
+    tmp_path: Path, name: str, given: dict[str, Any], message: str
+) -> None:
+    made = files(tmp_path)[name]
+    data = [str(made["data"])] if BENCHES[name].files == "data and scores" else []
+    with pytest.raises(UsageError, match=message):
+        evaluate(name, data=data, scores=str(made["scores"]), **given)
+
+
 def test_options_that_can_not_be_are_refused() -> None:
     for bad in ({"bins": 0}, {"limit": 0}, {"concurrency": 0}):
         with pytest.raises(UsageError, match=f"{next(iter(bad))} must be at least 1, got 0"):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from prm.evaluation.calibration import brier, calibration, calibration_error, reliability
 from prm.evaluation.discrimination import auroc, auroc_interval
 from prm.evaluation.steps import LabelledSteps, evaluate, read_labelled, score_labelled
+from prm.training.heldout import step_metrics
 from tasks.errors import DataError, UsageError
 
 marked = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=20)
@@ -133,6 +134,13 @@ def test_soft_labels_are_calibrated_against_their_own_value() -> None:
     found = evaluate([labelled([0.25, 0.75], [0.25, 0.75])])
     assert found["steps"]["ece"] == pytest.approx(0)
     assert found["steps"]["auroc"] == 1
+
+
+def test_a_label_of_one_half_is_on_the_side_that_training_puts_it_on() -> None:
+    scores, labels = [0.9, 0.8, 0.2, 0.1], [1.0, 0.5, 0.5, 0.0]
+    found = evaluate([labelled(list(labels), scores)])
+    assert found["steps"]["n_right"] == 1
+    assert found["steps"]["auroc"] == step_metrics(list(zip(scores, labels, strict=True)))["auroc"] == 1.0
 
 
 def test_rows_are_read_scored_and_checked(tmp_path: Path) -> None:

@@ -126,6 +126,25 @@ def test_a_problem_that_fails_is_reported_and_the_others_are_labelled(tmp_path: 
     assert progress.done == 4
 
 
+def test_the_reason_of_a_problem_that_fails_at_its_steps_is_the_one_of_the_first(tmp_path: Path) -> None:
+    policy = toy_policy(CountingEngine(poison="a\n"))
+    found, progress = monte_carlo(tmp_path / "r.jsonl", PROBLEMS[:1], policy, solutions=8)
+    assert progress.failed == {"toy0": "EngineError: poisoned"}
+    assert all(each.step is not None for each in found)
+
+
+def test_a_display_that_fails_is_raised_as_it_is(tmp_path: Path) -> None:
+    out = output(tmp_path / "r.jsonl", toy_policy())
+    out.on_change = fail
+    with pytest.raises(RuntimeError, match="no terminal"):
+        asyncio.run(label_omega([PROBLEM], out, Omega(searches=1)))
+    close(out)
+
+
+def fail(progress: Progress) -> None:
+    raise RuntimeError("no terminal")
+
+
 def test_given_solutions_are_labelled_in_place_of_sampled_ones(tmp_path: Path) -> None:
     out = output(tmp_path / "r.jsonl", toy_policy())
     chains = [(step("a\n"), step("a\n")), (step("a\n"), step("b\n"))]

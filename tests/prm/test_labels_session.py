@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from labels_worlds import PROBLEM, ToyTask, step
+from labels_worlds import PROBLEM, ToyTask, record, step, toy_policy
+from prm_models import byte_level, sentence_pieces
+from transformers import AutoTokenizer
 
 from prm.cli.label import label
 from prm.labels.session import LabelConfig, prepare_labels, run_labels
-from prm.labels.store import read_records
-from prm.labels.trees import parse_steps, run_trees, tree_chains, tree_records
+from prm.labels.store import read_records, write_records
+from prm.labels.trees import parse_steps, readable_chains, run_trees, tree_chains, tree_records
 from prm.training.rows import read_pairs, read_rows
 from tasks.errors import DataError, UsageError
 from treesearch.cli.exit_codes import ExitCode
+from treesearch.engines.hf_tokenizer import HFTokenizer
 from treesearch.events import Added, Backed, BackupRule, Rolled, Scored
 from treesearch.formats import delimiter
+from treesearch.policies import embedded_folder
 from treesearch.run.config import resolve
 from treesearch.run.session import run_problems
 from treesearch.tree import Tree
@@ -88,6 +93,25 @@ def test_a_file_of_other_labels_is_refused_and_says_why(tmp_path: Path) -> None:
         labelled(LabelConfig(completions=2, method="omega", **shared))
 
 
+def test_a_file_of_another_of_a_servers_models_is_refused_and_one_of_the_only_model_is_not(
+    tmp_path: Path,
+) -> None:
+    url, out = "http://127.0.0.1:9/v1", tmp_path / "r.jsonl"
+    shared = {"out": str(out), "data": str(problems(tmp_path, n=1)), "policy": url, "completions": 2}
+    (wanted,) = prepare_labels(LabelConfig(**shared)).plan.problems
+    for made_by, names, others in (
+        (url, [{}], [{"model": "A"}]),
+        (f"{url} A", [{"model": "A"}, {"settings": {"engine.model": "A"}}], [{"model": "B"}, {}]),
+    ):
+        done = record("", 2, 1, problem=wanted.id, question=wanted.question, model=made_by)
+        write_records(out, [done])
+        for name in names:
+            assert labelled(LabelConfig(**shared, **name))["n_new_records"] == 0
+        for name in others:
+            with pytest.raises(UsageError, match=f"holds labels of mc by {made_by}, not of mc by"):
+                labelled(LabelConfig(**shared, **name))
+
+
 def test_the_trees_of_a_run_become_records_without_a_model(tmp_path: Path) -> None:
     folder = run_of(tmp_path)
     found = labelled(
@@ -117,6 +141,64 @@ def test_the_steps_of_a_run_are_labelled_by_monte_carlo(tmp_path: Path) -> None:
     assert {each.completions for each in records if not each.finished} <= {0, 3}
 
 
+def test_the_steps_of_a_run_are_completed_by_a_policy_of_another_tokenizer_in_its_own_ids(
+    tmp_path: Path,
+) -> None:
+    folder = run_of(tmp_path)
+    labelled(
+        LabelConfig(
+            out=str(tmp_path / "m.jsonl"),
+            run=str(folder),
+            method="mc",
+            limit=1,
+            policy="embedded",
+            completions=1,
+            settings={"engine.device": "cpu", "engine.threads": "1"},
+        )
+    )
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    records = read_records(tmp_path / "m.jsonl")
+    trees = run_trees(folder).trees[:1]
+    assert {each.path for each in records if each.path} == {
+        tuple(step.text for step in chain[:length])
+        for chain in tree_chains(trees[0])
+        for length in range(1, len(chain) + 1)
+    }
+    for each in records:
+        ids = [token for step in each.step_ids or () for token in step]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == "".join(each.path)
+        assert each.model == "embedded"
+        if each.finished:
+            assert ids[-1] == tokenizer.eos_token_id
+    assert any(each.finished for each in records)
+
+
+def test_chains_keep_their_ids_where_the_tokenizer_reads_them_and_their_answers_where_it_does_not() -> None:
+    tree, other = Tree(problem=PROBLEM), toy_policy()
+    last = replace(step("aab", end=True), answer="aaab", vote="aaab")
+    tree.apply([Added(0, step("a\n"), 1.0), Added(1, last, 0.5), Added(0, step(" b\n"), 1.0)])
+    chains = tree_chains(tree)
+    assert readable_chains([tree], toy_policy()) == {"toy": chains}
+    other.engine.tokenizer = tokenizer = HFTokenizer(sentence_pieces())
+    found = readable_chains([tree], other)["toy"]
+    for chain, old in zip(found, chains, strict=True):
+        ids = [token for each in chain for token in each.token_ids]
+        assert tokenizer.continuation(ids) == "".join(each.text for each in old)
+        assert [replace(each, token_ids=()) for each in chain] == [
+            replace(each, token_ids=(), logprobs=()) for each in old
+        ]
+    assert found[0][-1].token_ids[-1] == tokenizer.eos_token_id
+    assert [each.answer for each in found[0]] == [None, "aaab"]
+
+
+def test_a_step_that_a_tokenizer_cannot_write_is_refused() -> None:
+    policy = toy_policy()
+    policy.engine.tokenizer = HFTokenizer(byte_level())
+    assert parse_steps(["a\n"], policy)[0].text == "a\n"
+    with pytest.raises(UsageError, match=r"cannot write the step 'a<\|im_end\|>b' as it stands"):
+        parse_steps(["a<|im_end|>b"], policy)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -135,6 +217,56 @@ def test_names_and_settings_are_checked_before_a_model_is_loaded(
     with pytest.raises(UsageError, match=message):
         prepare_labels(LabelConfig(out=str(tmp_path / "x.jsonl"), **config))
     assert not (tmp_path / "x.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"searches": 3},
+            "--searches is for the method omega, not for mc; leave it out, or give --method omega",
+        ),
+        ({"max_completions": 9}, "--max-completions is for the method omega, not for mc"),
+        ({"method": "omega", "solutions": 9}, "--solutions is for the method mc, not for omega"),
+        ({"run": "r", "completions": 9}, "--completions is for the method mc or omega, not for tree"),
+        ({"run": "r", "policy": "x"}, "--policy is for the method mc or omega, not for tree; .* --method mc"),
+        ({"run": "r", "method": "mc", "solutions": 9}, "leave --solutions out"),
+        ({"gap": 0.5, "rows": "x"}, "--gap is for what --pairs FILE writes; give that, or leave --gap out"),
+        ({"once": True, "pairs": "x"}, "--once is for what --rows FILE writes"),
+        ({"rule": "hard"}, "--rule is for what --rows FILE or --pairs FILE writes"),
+    ],
+)
+def test_a_setting_that_the_method_or_the_files_have_no_use_for_is_refused(
+    config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        prepare_labels(LabelConfig(out="x.jsonl", **config))
+
+
+def test_omega_ends_before_the_most_completions_a_problem(tmp_path: Path) -> None:
+    found = labelled(
+        LabelConfig(
+            out=str(tmp_path / "r.jsonl"),
+            data=str(problems(tmp_path)),
+            method="omega",
+            completions=4,
+            max_completions=8,
+            **SCRIPTED,
+        )
+    )
+    assert 3 * 4 <= found["completions"] <= 3 * 8
+    assert (
+        found["completions"]
+        < labelled(
+            LabelConfig(
+                out=str(tmp_path / "all.jsonl"),
+                data=str(problems(tmp_path)),
+                method="omega",
+                completions=4,
+                **SCRIPTED,
+            )
+        )["completions"]
+    )
 
 
 def test_a_run_brings_its_own_problems(tmp_path: Path) -> None:
@@ -197,8 +329,6 @@ def test_the_chains_of_a_tree_are_its_leaves_paths() -> None:
 
 
 def test_steps_of_somebody_else_are_encoded_by_the_policy() -> None:
-    from labels_worlds import toy_policy
-
     found = parse_steps(["a\n", "b\n"], toy_policy())
     assert [each.text for each in found] == ["a\n", "b\n"]
     assert found[0].token_ids == step("a\n").token_ids

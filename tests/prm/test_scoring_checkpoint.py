@@ -23,7 +23,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from prm.checkpoint import Calibration, Card, HeadCard, read_card, write_checkpoint
 from prm.conventions import find
-from prm.registry import embedded_folder, open_scorer
+from prm.registry import ScorerSettings, embedded_folder, open_scorer
 from prm.scoring.open import open_own
 from prm.scoring.options import ScoringOptions
 from tasks.errors import DataError, MissingPrerequisiteError, UsageError
@@ -267,6 +267,41 @@ def test_wrong_settings_name_the_nearest(tmp_path):
         open_scorer(str(folder), {"family": "pure"})
     with pytest.raises(UsageError, match="cache_mb must be at least 0, got -1"):
         open_scorer(str(folder), {"cache_mb": -1})
+
+
+@pytest.mark.parametrize(
+    ("reads", "given"),
+    [
+        ("head", {"samples": 4}),
+        ("head", {"reference": "x"}),
+        ("head", {"cumulative": "false"}),
+        ("log-ratio", {"combine": "worst"}),
+        ("log-ratio", {"seed": 1}),
+        ("verdict", {"combine": "worst"}),
+        ("verdict", {"beta": 0.1}),
+    ],
+)
+def test_a_setting_that_the_way_a_model_is_read_does_not_use_is_refused(reads, given, tmp_path):
+    settings = SETTINGS if reads == "head" else {**SETTINGS, "family": FAMILIES[reads]}
+    name = "embedded" if reads == "head" else str(tmp_path)
+    with pytest.raises(UsageError, match=rf"setting '{next(iter(given))}' has no meaning .* by a {reads}"):
+        open_scorer(name, {**settings, **given})
+
+
+FAMILIES = {"log-ratio": "eurusprm", "verdict": "genprm"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"combine": "wrost"}, "unknown way to combine members 'wrost'; did you mean 'worst'"),
+        ({"uncertainty": 2.0}, "uncertainty is lambda of combine=uncertain"),
+        ({"engine_args": "--seed 1"}, "engine_args are vLLM's own: give backend=vllm"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_for_every_way_to_read(given, message):
+    with pytest.raises(UsageError, match=message):
+        ScorerSettings(**given)
 
 
 def test_a_checkpoint_without_the_familys_head_or_with_missing_layers_is_refused(tmp_path):

@@ -112,6 +112,41 @@ def test_equal_models_that_are_two_score_zero_and_a_longer_path_runs_its_new_ste
     assert [each.tokens for each in found] == [2 * (head + sizes[0]), 2 * sizes[1], 2 * sizes[2]]
 
 
+@pytest.mark.parametrize(
+    ("head", "setting", "cumulative"),
+    [
+        ("step-dpo", {}, False),
+        ("implicit-dpo", {}, True),
+        (None, {}, True),
+        ("step-dpo", {"cumulative": "true"}, True),
+        ("implicit-ce", {"cumulative": "false"}, False),
+    ],
+)
+def test_a_model_trained_on_siblings_scores_the_q_of_each_step_by_itself(
+    models, tmp_path, head, setting, cumulative
+):
+    tokenizer = AutoTokenizer.from_pretrained(models[0])
+    trained = {"beta": 0.05} | ({"head": head} if head else {})
+    made = HeadCard(kind="implicit", file=None)
+    card = Card(convention="steps", head=made, reference=str(models[1]), trained=trained)
+    model = AutoModelForCausalLM.from_pretrained(models[0])
+    write_checkpoint(tmp_path / "prm", model=model, tokenizer=tokenizer, card=card)
+    (found,) = run(open_scorer(str(tmp_path / "prm"), {**SETTINGS, **setting}), STEPS)
+    rendered = bind(find("steps"), tokenizer).render(QUESTION, STEPS)
+    ratios = logprobs(models[0], list(rendered.ids)) - logprobs(models[1], list(rendered.ids))
+    begins = [rendered.head if cumulative else start for start, _ in rendered.spans]
+    sums = [float(ratios[a - 1 : end - 1].sum()) for a, (_, end) in zip(begins, rendered.spans, strict=True)]
+    assert found.scores == pytest.approx([1 / (1 + math.exp(-0.05 * each)) for each in sums], abs=1e-6)
+
+
+def test_shares_of_a_published_family_sum_to_its_score(models):
+    settings = {**SETTINGS, "family": "eurusprm", "reference": str(models[1])}
+    (summed,) = run(open_scorer(str(models[0]), settings), STEPS)
+    (shares,) = run(open_scorer(str(models[0]), {**settings, "cumulative": "false"}), STEPS)
+    assert sum(shares.scores) == pytest.approx(summed.scores[-1], abs=1e-9)
+    assert shares.scores[1] != summed.scores[1]
+
+
 def test_incremental_log_ratios_equal_those_of_engines(models):
     ours, theirs = map(str, models)
     bound = bind(find("eurusprm"), AutoTokenizer.from_pretrained(ours))

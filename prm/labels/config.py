@@ -1,0 +1,85 @@
+"""What is asked of a labelling, and which of it each method uses.
+
+Contract: `LabelConfig` is the one place for names and defaults of what `search prm label` takes.
+`refuse_unused` refuses what is given and would be passed over: a setting of another method, one of rows or
+pairs that are not written. What is given as the default is not told from what is not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from prm.labels.pairs import GAP
+from tasks.errors import UsageError
+
+METHODS = ("mc", "omega", "tree")
+POLICY = ("policy", "model", "engine", "engine_args")
+"""Fields that say who completes."""
+_COMPLETING = ("mc", "omega")
+_USED_BY: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("completions", "temperature", *POLICY), _COMPLETING),
+    "solutions": ("mc",),
+    "searches": ("omega",),
+    "max_completions": ("omega",),
+}
+_WRITTEN_TO: Mapping[str, tuple[str, ...]] = {"rule": ("rows", "pairs"), "once": ("rows",), "gap": ("pairs",)}
+"""Files that a field is of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig:
+    """What is labelled, how, and where to. None: the default of the run, of the task or of the method.
+
+    `method` None is `tree` with a run, else `mc`. `rule` is of `prm.labels.derive.RULES`; None is `quality`
+    for trees and `soft` else. `settings` are `policy.KEY` and `engine.KEY`. The others are those of
+    `treesearch.run.config`, `prm.labels.montecarlo`, `prm.labels.omega` and `prm.labels.pairs`.
+    """
+
+    out: str
+    run: str | None = None
+    task: str | None = None
+    data: str | None = None
+    limit: int | None = None
+    policy: str | None = None
+    model: str | None = None
+    engine: str | None = None
+    engine_args: str | None = None
+    settings: Mapping[str, Any] | None = None
+    method: str | None = None
+    completions: int = 8
+    solutions: int = 4
+    searches: int = 16
+    max_completions: int | None = None
+    temperature: float | None = None
+    seed: int = 0
+    concurrency: int = 64
+    rule: str | None = None
+    rows: str | None = None
+    pairs: str | None = None
+    gap: float = GAP
+    once: bool = False
+
+
+def refuse_unused(config: LabelConfig, method: str) -> None:
+    """Raise `UsageError` for the first field that is given and has no use under `method`."""
+    given = {each.name for each in fields(config) if getattr(config, each.name) != each.default}
+    for name, methods in _USED_BY.items():
+        if name in given and method not in methods:
+            raise UsageError(
+                f"{_option(name)} is for the method {' or '.join(methods)}, not for {method}; leave it out, "
+                f"or give --method {methods[0]}"
+            )
+    if "solutions" in given and config.run is not None:
+        raise UsageError("--solutions are sampled ones; --run has its own, so leave --solutions out")
+    for name, files in _WRITTEN_TO.items():
+        if name in given and not given & set(files):
+            wanted = " or ".join(f"{_option(file)} FILE" for file in files)
+            raise UsageError(
+                f"{_option(name)} is for what {wanted} writes; give that, or leave {_option(name)} out"
+            )
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
