@@ -118,4 +118,8 @@ def test_a_bundle_is_not_written_over_a_file(
 ) -> None:
     code, _, told = called(capsys, "export", "--data", trees, "--format", "trl", "--out", trees)
     assert code == 2
+    assert "is a file that is read" in told
+    (tmp_path / "other").write_text("")
+    code, _, told = called(capsys, "export", "--data", trees, "--format", "trl", "--out", tmp_path / "other")
+    assert code == 2
     assert "is a file; 'trl' writes several, name a folder" in told

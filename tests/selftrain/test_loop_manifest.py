@@ -10,7 +10,7 @@ import pytest
 
 from selftrain.loop.events import EventLog, read_events, seconds_before
 from selftrain.loop.hashing import data_hash, model_hash
-from selftrain.loop.layout import locked, parse_stage
+from selftrain.loop.layout import parse_stage
 from selftrain.loop.manifest import (
     Costs,
     Identity,
@@ -21,6 +21,7 @@ from selftrain.loop.manifest import (
     write_manifest,
 )
 from tasks.errors import DataError, UsageError
+from treesearch.lock import locked
 
 
 def made(folder: Path) -> Manifest:

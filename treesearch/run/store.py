@@ -192,6 +192,10 @@ def read_header(folder: Path) -> Header:
         raise DataError(f"{path}: damaged ({type(error).__name__}: {error})") from error
 
 
+_ROW = frozenset({"id", "verdict", "answer", "stop_reason", "usage"})
+"""Keys that every line of `results.jsonl` has."""
+
+
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """Lines of `results.jsonl`; a torn last line is left out, other damage is `DataError`."""
     path = folder / "results.jsonl"
@@ -202,9 +206,12 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     lines.pop()  # a torn line, or nothing where the last one was written whole
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError as error:
             raise DataError(f"{path}:{number}: not JSON ({error})") from error
+        if not isinstance(row, dict) or not row.keys() >= _ROW:
+            raise DataError(f"{path}:{number}: not the result of a problem")
+        rows.append(row)
     return rows
 
 
