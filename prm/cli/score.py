@@ -91,8 +91,9 @@ async def _file(
     prm: str, settings: Mapping[str, str], data: Path, out: Path, concurrency: int
 ) -> dict[str, Any]:
     from prm.registry import open_scorer
-    from prm.scoring.files import score_file
+    from prm.scoring.files import make_place, score_file
 
+    make_place(out)  # before a model is loaded
     scorer = open_scorer(prm, settings)
     try:
         found = await score_file(

@@ -4,23 +4,25 @@ Contract: `score_file` reads rows `id`, `prompt`, `completions` (the steps). To 
 the input, `id`, `prompt`, `completions`, `scores` (one a step), `aggregates` (every one that is finite) and
 `tokens`. Labels are carried over, so that `search prm eval --bench steps --scores` reads the result. A file
 that is there is gone on with: rows that it holds already are not scored again, and one that does not begin as
-the input does is refused. What a kill leaves is a prefix of the whole result.
+the input does is refused. What a kill leaves is a prefix of the whole result. A row that cannot be scored
+ends it with an error that names file, line and id; the rows before it are in the file by then.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from prm.aggregates import aggregate, applicable
 from prm.evaluation.rows import Row, read_rows
-from prm.evaluation.scoring import CONCURRENCY, score_all
+from prm.evaluation.scoring import CONCURRENCY, score_until_failure
 from prm.scoring.base import StepScorer, StepScores
-from tasks.errors import DataError, UsageError
+from tasks.errors import DataError, SearchError, UsageError
 
 _BATCH = 256
 """Solutions scored before what is there is written."""
@@ -47,27 +49,50 @@ async def score_file(
 ) -> FileSummary:
     """Score every solution of `data` into `out`; `on_done` gets the number of those scored now.
 
-    Raises `DataError` with file and line for a broken row, `UsageError` for an `out` of other rows.
+    Raises `DataError` with file and line for a broken row, `UsageError` for an `out` of other rows or one
+    that cannot be written, and what the scorer raises with the place of the row.
     """
     rows = list(read_rows(data))
     if not rows:
         raise DataError(f"{data}: no record in the file")
     wanted = [(row.text("prompt"), row.texts("completions")) for row in rows]
     ids = [row.name("id") for row in rows]
+    make_place(out)
     done = _done(out, list(zip(ids, wanted, strict=True)))
     tokens = 0
     for start in range(done, len(rows), _BATCH):
         part = slice(start, start + _BATCH)
-        found = await score_all(
+        found, failure = await score_until_failure(
             scorer,
             wanted[part],
             concurrency=concurrency,
             on_done=lambda count, start=start: on_done(start - done + count),
         )
         tokens += sum(scores.tokens for scores in found)
-        _append(out, [_line(row, scores) for row, scores in zip(rows[part], found, strict=True)])
+        _append(out, [_line(row, scores) for row, scores in zip(rows[part], found, strict=False)])
+        if failure is not None:
+            _fail(rows[start + len(found)], failure)
     steps = sum(len(texts) for _, texts in wanted)
     return FileSummary(n_solutions=len(rows), n_steps=steps, n_new=len(rows) - done, tokens=tokens)
+
+
+def make_place(out: Path) -> None:
+    """Make the folder that `out` is in; `UsageError` where no file can be written there."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}; name another file with --out") from error
+    if out.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise UsageError(f"cannot write {out}: no file can be written there; name another with --out")
+
+
+def _fail(row: Row, failure: Exception) -> NoReturn:
+    """Raise the failure of a row with its place."""
+    where = f"{row.file}:{row.line}: the solution {row.name('id')!r}"
+    if isinstance(failure, SearchError):
+        raise type(failure)(f"{where}: {failure}") from failure
+    failure.add_note(where)
+    raise failure
 
 
 def _done(out: Path, wanted: Sequence[tuple[str, tuple[str, Sequence[str]]]]) -> int:

@@ -102,6 +102,23 @@ def test_a_scorer_that_breaks_its_contract_is_an_error_and_not_a_figure() -> Non
             asyncio.run(score_all(scorer, [("q", ["a", "b"])]))
 
 
+def test_the_first_failure_in_order_is_raised_and_what_comes_behind_is_cancelled() -> None:
+    class Fails(TableScorer):
+        async def score(self, question: str, steps: Sequence[str]) -> StepScores:
+            await asyncio.sleep({"a": 0.02, "b": 0.01}.get(question, 30))
+            raise EngineError(f"{question} failed")
+
+    solutions = [(question, ["s"]) for question in "abcd"]
+    with pytest.raises(EngineError, match="a failed"):
+        asyncio.run(asyncio.wait_for(score_all(Fails(lambda question, steps: []), solutions), 10))
+
+
+def test_a_display_that_fails_fails_the_scoring() -> None:
+    scorer = TableScorer(lambda question, steps: [0.5])
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(score_all(scorer, [("q", ["a"])], on_done=lambda count: divmod(count, 0)))
+
+
 def test_only_wrong_solutions_with_a_wrong_answer_are_taken() -> None:
     every = [solution(-1, right=True), solution(0, right=True), solution(0), solution(-1)]
     assert wrong_solutions(every) == [every[2]]

@@ -109,6 +109,61 @@ def test_a_broken_row_is_named_with_its_line_and_nothing_is_written(data: Path, 
     assert not (tmp_path / "out.jsonl").exists()
 
 
+class TooLong(Counts):
+    """Refuses the solution to one question; those before it take longer than that."""
+
+    async def score(self, question: str, steps: Sequence[str]) -> StepScores:
+        if question == ROWS[3]["prompt"]:
+            raise UsageError("600 tokens are longer than the model's context of 512")
+        await asyncio.sleep(0.02)
+        return await super().score(question, steps)
+
+
+def test_a_row_that_cannot_be_scored_is_named_and_the_rows_before_it_are_kept(
+    data: Path, tmp_path: Path
+) -> None:
+    out, whole = tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    message = r"data\.jsonl:4: the solution 'p3': 600 tokens are longer"
+    with pytest.raises(UsageError, match=message):
+        asyncio.run(score_file(TooLong(), data, out))
+    asyncio.run(score_file(Counts(), data, whole))
+    assert lines(out) == lines(whole)[:3]
+    again = TooLong()
+    with pytest.raises(UsageError, match=message):
+        asyncio.run(score_file(again, data, out))
+    assert again.asked == []
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS if row["id"] != "p3"))
+    assert asyncio.run(score_file(TooLong(), data, out)).n_new == 1
+    assert [line["id"] for line in lines(out)] == ["p0", "p1", "p2", "p4"]
+
+
+def test_a_failure_of_another_kind_goes_on_as_it_is_with_the_place_as_a_note(
+    data: Path, tmp_path: Path
+) -> None:
+    class Broken(Counts):
+        async def score(self, question: str, steps: Sequence[str]) -> StepScores:
+            raise KeyError(question)
+
+    with pytest.raises(KeyError) as raised:
+        asyncio.run(score_file(Broken(), data, tmp_path / "out.jsonl"))
+    assert raised.value.__notes__ == [f"{data}:1: the solution 'p0'"]
+
+
+def test_the_folder_of_the_result_is_made_and_one_that_cannot_be_is_refused_before_scoring(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(score_file(Counts(), data, tmp_path / "new" / "deep" / "out.jsonl"))
+    assert len(lines(tmp_path / "new" / "deep" / "out.jsonl")) == 5
+    monkeypatch.setattr("prm.registry.open_scorer", lambda name, settings=None: pytest.fail("loaded"))
+    for out in (data / "out.jsonl", tmp_path):
+        scorer = Counts()
+        with pytest.raises(UsageError, match="cannot write"):
+            asyncio.run(score_file(scorer, data, out))
+        assert scorer.asked == []
+        code, _, err = run(capsys, "--prm", "x", "--data", str(data), "--out", str(out))
+        assert (code, err.count("\n")) == (ExitCode.USAGE, 1)
+
+
 def test_a_score_that_is_no_number_fails_the_command(data: Path, tmp_path: Path) -> None:
     class Broken(Counts):
         async def score(self, question: str, steps: Sequence[str]) -> StepScores:
