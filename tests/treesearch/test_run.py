@@ -274,8 +274,15 @@ def test_an_answer_with_a_unicode_line_end_is_read_back(tmp_path: Path, odd: str
 
 def test_a_line_torn_inside_a_character_counts_as_torn(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    path.write_bytes('{"id": "a", "error": ""}\n{"id": "b", "answer": "é'.encode()[:-1])
+    whole = '{"id": "a", "verdict": null, "answer": null, "stop_reason": null, "usage": {}}'
+    path.write_bytes(f'{whole}\n{{"id": "b", "answer": "é'.encode()[:-1])
     assert [row["id"] for row in read_results(tmp_path)] == ["a"]
+
+
+def test_a_line_that_is_no_result_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text('{"id": "a", "labels": [1]}\n')
+    with pytest.raises(DataError, match=r"results.jsonl:1: not the result of a problem"):
+        read_results(tmp_path)
 
 
 def test_results_are_one_json_object_a_line_with_what_the_readme_promises(tmp_path: Path) -> None:
