@@ -97,7 +97,12 @@ async def _file(
     scorer = open_scorer(prm, settings)
     try:
         found = await score_file(
-            scorer, data, out, concurrency=concurrency, on_done=ticker("solutions scored")
+            scorer,
+            data,
+            out,
+            by=" ".join((prm, *(f"{key}={value}" for key, value in sorted(settings.items())))),
+            concurrency=concurrency,
+            on_done=ticker("solutions scored"),
         )
     finally:
         await scorer.close()

@@ -1,11 +1,12 @@
 """Scoring a file of solutions: JSON lines in, the same lines with scores out.
 
 Contract: `score_file` reads rows `id`, `prompt`, `completions` (the steps). To `out` it appends, in order of
-the input, `id`, `prompt`, `completions`, `scores` (one a step), `aggregates` (every one that is finite) and
-`tokens`. Labels are carried over, so that `search prm eval --bench steps --scores` reads the result. A file
-that is there is gone on with: rows that it holds already are not scored again, and one that does not begin as
-the input does is refused. What a kill leaves is a prefix of the whole result. A row that cannot be scored
-ends it with an error that names file, line and id; the rows before it are in the file by then.
+the input, `id`, `prompt`, `completions`, `scores` (one a step), `aggregates` (every one that is finite),
+`tokens`, and `by`, what scored it, where that is told. Labels are carried over, so that `search prm eval
+--bench steps --scores` reads the result. A file that is there is gone on with: rows that it holds already are
+not scored again, and one that does not begin as the input does, or that something else has scored, is refused.
+What a kill leaves is a prefix of the whole result. A row that cannot be scored ends it with an error that names
+file, line and id; the rows before it are in the file by then.
 """
 
 from __future__ import annotations
@@ -44,10 +45,13 @@ async def score_file(
     data: Path,
     out: Path,
     *,
+    by: str = "",
     concurrency: int = CONCURRENCY,
     on_done: Callable[[int], None] = lambda _: None,
 ) -> FileSummary:
     """Score every solution of `data` into `out`; `on_done` gets the number of those scored now.
+
+    `by` names the model and its settings, so that a file that another began is not gone on with.
 
     Raises `DataError` with file and line for a broken row, `UsageError` for an `out` of other rows or one
     that cannot be written, and what the scorer raises with the place of the row.
@@ -58,7 +62,7 @@ async def score_file(
     wanted = [(row.text("prompt"), row.texts("completions")) for row in rows]
     ids = [row.name("id") for row in rows]
     make_place(out)
-    done = _done(out, list(zip(ids, wanted, strict=True)))
+    done = _done(out, list(zip(ids, wanted, strict=True)), by)
     tokens = 0
     for start in range(done, len(rows), _BATCH):
         part = slice(start, start + _BATCH)
@@ -69,7 +73,7 @@ async def score_file(
             on_done=lambda count, start=start: on_done(start - done + count),
         )
         tokens += sum(scores.tokens for scores in found)
-        _append(out, [_line(row, scores) for row, scores in zip(rows[part], found, strict=False)])
+        _append(out, [_line(row, scores, by) for row, scores in zip(rows[part], found, strict=False)])
         if failure is not None:
             _fail(rows[start + len(found)], failure)
     steps = sum(len(texts) for _, texts in wanted)
@@ -95,7 +99,7 @@ def _fail(row: Row, failure: Exception) -> NoReturn:
     raise failure
 
 
-def _done(out: Path, wanted: Sequence[tuple[str, tuple[str, Sequence[str]]]]) -> int:
+def _done(out: Path, wanted: Sequence[tuple[str, tuple[str, Sequence[str]]]], by: str) -> int:
     """How many rows `out` holds; a torn last line is cut off."""
     if not out.exists():
         return 0
@@ -109,12 +113,19 @@ def _done(out: Path, wanted: Sequence[tuple[str, tuple[str, Sequence[str]]]]) ->
     for count, (row, (name, (question, steps))) in enumerate(zip(read_rows(out), wanted, strict=False), 1):
         if (row.name("id"), row.text("prompt"), row.texts("completions")) != (name, question, tuple(steps)):
             raise UsageError(f"{out}:{row.line} is not row {count} of the data; name another file with --out")
+        if "scores" not in row.content:
+            raise UsageError(f"{out}:{row.line} has no scores; name another file with --out")
+        there = str(row.content.get("by", ""))
+        if by and there and there != by:
+            raise UsageError(
+                f"{out}:{row.line} was scored by {there}, not {by}; name another file with --out"
+            )
     if whole.count(b"\n") > len(wanted):
         raise UsageError(f"{out} holds more rows than the data; name another file with --out")
     return count
 
 
-def _line(row: Row, scores: StepScores) -> dict[str, Any]:
+def _line(row: Row, scores: StepScores, by: str) -> dict[str, Any]:
     made = {"id": row.name("id"), "prompt": row.text("prompt"), "completions": list(row.texts("completions"))}
     made |= {key: row.content[key] for key in _CARRIED if key in row.content}
     numbers = {how.value: aggregate(scores.scores, how) for how in applicable([scores.scores])}
@@ -122,6 +133,7 @@ def _line(row: Row, scores: StepScores) -> dict[str, Any]:
         "scores": list(scores.scores),
         "aggregates": {name: value for name, value in numbers.items() if math.isfinite(value)},
         "tokens": scores.tokens,
+        **({"by": by} if by else {}),
     }
 
 

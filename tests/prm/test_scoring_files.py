@@ -222,3 +222,26 @@ def test_what_does_not_go_together_is_one_line(
     code, out, err = run(capsys, "--prm", "x", *words)
     assert (code, out, err.count("\n")) == (ExitCode.USAGE, "", 1)
     assert told in err
+
+
+def test_a_file_that_another_model_scored_or_that_has_no_scores_is_refused(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    asyncio.run(score_file(Counts(), data, out, by="one"))
+    assert {line["by"] for line in lines(out)} == {"one"}
+    assert asyncio.run(score_file(Counts(), data, out, by="one")).n_new == 0
+    with pytest.raises(UsageError, match=r"out\.jsonl:1 was scored by one, not other k=2"):
+        asyncio.run(score_file(Counts(), data, out, by="other k=2"))
+    out.write_bytes(data.read_bytes())
+    with pytest.raises(UsageError, match="has no scores"):
+        asyncio.run(score_file(Counts(), data, out, by="one"))
+
+
+def test_the_file_of_solutions_is_not_written_over(
+    data: Path, scorer: Counts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = data.read_bytes()
+    assert main(["prm", "score", "--prm", "x", "--data", str(data), "--out", str(data)]) == 2
+    assert "is a file that is read" in capsys.readouterr().err
+    assert (data.read_bytes(), scorer.asked) == (before, [])
