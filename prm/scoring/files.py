@@ -4,9 +4,9 @@ Contract: `score_file` reads rows `id`, `prompt`, `completions` (the steps). To 
 the input, `id`, `prompt`, `completions`, `scores` (one a step), `aggregates` (every one that is finite),
 `tokens`, and `by`, what scored it, where that is told. Labels are carried over, so that `search prm eval
 --bench steps --scores` reads the result. A file that is there is gone on with: rows that it holds already are
-not scored again, and one that does not begin as the input does, or that something else has scored, is refused.
-What a kill leaves is a prefix of the whole result. A row that cannot be scored ends it with an error that names
-file, line and id; the rows before it are in the file by then.
+not scored again, and one that does not begin as the input does, or that something else scored, is refused.
+What a kill leaves is a prefix of the whole result. A row that cannot be scored ends it with an error that
+names file, line and id; the rows before it are in the file by then.
 """
 
 from __future__ import annotations
