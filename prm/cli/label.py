@@ -24,16 +24,19 @@ _SHOWN = 5
 _OUT = "Records, one a line; a file that is there is gone on with."
 _RUN = "Label the trees of this run, in place of --task and --data."
 _METHOD = (
-    "mc (complete every step), omega (search the first error) or tree (what the run found). "
+    "mc (complete every step), omega (search the first error), tree (what the run found) or judge (a model's "
+    "verdicts on the run's solutions). "
     "[default: mc; tree with --run]"
 )
 _SOLUTIONS = "Solutions sampled a problem, whose steps mc labels."
 _MAX_COMPLETIONS = "Most completions a problem, for omega. [default: no limit]"
 _ROWS = "Also write the rows that `search prm train` reads, labelled by --rule."
 _PAIRS = "Also write pairs of sibling steps whose values differ by --gap."
+_JUDGE = "Model of the method judge: embedded, a folder or a hub id, as for `search prm score`."
+_CONSENSUS = "Keep the rows whose first error is the same in this file of rows."
 _RULE = "hard, soft, quality, simple-quality, tree or dual. [default: soft; quality for tree]"
 _ONCE = "Label a step that several solutions share in the first alone."
-_SET = "A setting of the policy or its engine: policy.temperature=0.7. Repeatable."
+_SET = "A setting of the policy or its engine, or of the judge: policy.temperature=0.7. Repeatable."
 
 
 def _complete_method(incomplete: str) -> list[str]:
@@ -69,6 +72,8 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE"
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Label the first N problems only.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Root of all sampling.")]
 Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", help="Problems in flight at once.")]
+Judge = Annotated[str | None, typer.Option("--judge", metavar="NAME", help=_JUDGE)]
+Consensus = Annotated[str | None, typer.Option("--consensus", metavar="FILE", help=_CONSENSUS)]
 Rule = Annotated[
     str | None, typer.Option("--rule", metavar="NAME", help=_RULE, autocompletion=_complete_rule)
 ]
@@ -90,6 +95,7 @@ def label(
     engine_args: options.EngineArgs = None,
     settings: Settings = None,
     method: Method = None,
+    judge: Judge = None,
     completions: Completions = 8,
     solutions: Solutions = 4,
     searches: Searches = 16,
@@ -99,6 +105,7 @@ def label(
     concurrency: Concurrency = 64,
     rule: Rule = None,
     rows: Rows = None,
+    consensus: Consensus = None,
     pairs: Pairs = None,
     gap: Gap = 0.375,
     once: Once = False,
@@ -111,7 +118,7 @@ def label(
     from treesearch.settings import parse_assignments
 
     del flags["as_json"]
-    read = [data] if data else []
+    read = [file for file in (data, consensus) if file]
     for option, written in (("--out", out), ("--rows", rows), ("--pairs", pairs)):
         refuse_overwriting(option, written, read)
         read += [written] if written else []
@@ -164,6 +171,8 @@ def _show(summary: Mapping[str, Any]) -> None:
     for name in ("rows", "pairs"):
         if summary[f"n_{name}"] is not None:
             say(f"{summary[f'n_{name}']:,} {name} by the rule {summary['rule']}")
+    if summary["n_compared"] is not None:
+        say(f"{summary['n_compared']:,} rows are in both labellings; those that agree were kept")
     failed = list(summary["failed"].items())
     for problem, reason in failed[:_SHOWN]:
         tell(f"failed: {one_line(problem)}: {one_line(reason, 200)}")

@@ -14,7 +14,7 @@ from typing import Any
 from prm.labels.pairs import GAP
 from tasks.errors import UsageError
 
-METHODS = ("mc", "omega", "tree")
+METHODS = ("mc", "omega", "tree", "judge")
 POLICY = ("policy", "model", "engine", "engine_args")
 """Fields that say who completes."""
 _COMPLETING = ("mc", "omega")
@@ -23,8 +23,14 @@ _USED_BY: Mapping[str, tuple[str, ...]] = {
     "solutions": ("mc",),
     "searches": ("omega",),
     "max_completions": ("omega",),
+    "judge": ("judge",),
 }
-_WRITTEN_TO: Mapping[str, tuple[str, ...]] = {"rule": ("rows", "pairs"), "once": ("rows",), "gap": ("pairs",)}
+_WRITTEN_TO: Mapping[str, tuple[str, ...]] = {
+    "rule": ("rows", "pairs"),
+    "once": ("rows",),
+    "consensus": ("rows",),
+    "gap": ("pairs",),
+}
 """Files that a field is of."""
 
 
@@ -33,8 +39,11 @@ class LabelConfig:
     """What is labelled, how, and where to. None: the default of the run, of the task or of the method.
 
     `method` None is `tree` with a run, else `mc`. `rule` is of `prm.labels.derive.RULES`; None is `quality`
-    for trees and `soft` else. `settings` are `policy.KEY` and `engine.KEY`. The others are those of
-    `treesearch.run.config`, `prm.labels.montecarlo`, `prm.labels.omega` and `prm.labels.pairs`.
+    for trees and `soft` else. `judge` is the model of the method `judge`, a name of `prm.registry`.
+    `consensus` is a file of rows: those rows are written whose first error is the same there. `settings` are
+    `policy.KEY` and `engine.KEY`; for the method `judge`, `judge.KEY` of `prm.registry.ScorerSettings`. The
+    others are those of `treesearch.run.config`, `prm.labels.montecarlo`, `prm.labels.omega` and
+    `prm.labels.pairs`.
     """
 
     out: str
@@ -48,6 +57,7 @@ class LabelConfig:
     engine_args: str | None = None
     settings: Mapping[str, Any] | None = None
     method: str | None = None
+    judge: str | None = None
     completions: int = 8
     solutions: int = 4
     searches: int = 16
@@ -57,13 +67,16 @@ class LabelConfig:
     concurrency: int = 64
     rule: str | None = None
     rows: str | None = None
+    consensus: str | None = None
     pairs: str | None = None
     gap: float = GAP
     once: bool = False
 
 
 def refuse_unused(config: LabelConfig, method: str) -> None:
-    """Raise `UsageError` for the first field that is given and has no use under `method`."""
+    """Raise `UsageError` for a field that is given and has no use under `method`, or that it lacks."""
+    if method == "judge" and config.judge is None:
+        raise UsageError("the method judge needs a model that judges; name one with --judge")
     given = {each.name for each in fields(config) if getattr(config, each.name) != each.default}
     for name, methods in _USED_BY.items():
         if name in given and method not in methods:

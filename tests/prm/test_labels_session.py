@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluation_worlds import TableScorer
 from labels_worlds import PROBLEM, ToyTask, record, step, toy_policy
 from prm_models import byte_level, sentence_pieces
 from transformers import AutoTokenizer
 
 from prm.cli.label import label
+from prm.labels.rows import write_rows
 from prm.labels.session import LabelConfig, prepare_labels, run_labels
 from prm.labels.store import read_records, write_records
 from prm.labels.trees import parse_steps, readable_chains, run_trees, tree_chains, tree_records
+from prm.scoring.base import StepScores
 from prm.training.rows import read_pairs, read_rows
 from tasks.errors import DataError, UsageError
 from treesearch.cli.exit_codes import ExitCode
@@ -232,6 +236,12 @@ def test_names_and_settings_are_checked_before_a_model_is_loaded(
         ({"run": "r", "policy": "x"}, "--policy is for the method mc or omega, not for tree; .* --method mc"),
         ({"run": "r", "method": "mc", "solutions": 9}, "leave --solutions out"),
         ({"gap": 0.5, "rows": "x"}, "--gap is for what --pairs FILE writes; give that, or leave --gap out"),
+        ({"consensus": "f", "pairs": "x"}, "--consensus is for what --rows FILE writes"),
+        ({"run": "r", "judge": "x"}, "--judge is for the method judge, not for tree"),
+        ({"method": "judge", "run": "r"}, "name one with --judge"),
+        ({"method": "judge", "judge": "x"}, "name one with --run"),
+        ({"method": "judge", "judge": "x", "settings": {"policy.top_p": 1}}, r"--set takes judge\.KEY here"),
+        ({"method": "judge", "judge": "x", "settings": {"judge.sample": 1}}, "did you mean 'samples'"),
         ({"once": True, "pairs": "x"}, "--once is for what --rows FILE writes"),
         ({"rule": "hard"}, "--rule is for what --rows FILE or --pairs FILE writes"),
     ],
@@ -267,6 +277,76 @@ def test_omega_ends_before_the_most_completions_a_problem(tmp_path: Path) -> Non
             )
         )["completions"]
     )
+
+
+class Doubts(TableScorer):
+    """A judge of two samples: one finds the second step wrong, the other the third, where there are such."""
+
+    name = "generative"
+
+    async def score(self, question: str, steps: Sequence[str]) -> StepScores:
+        self.calls.append((question, tuple(steps)))
+        members = tuple((0.2 if at == 1 else 0.9, 0.1 if at == 2 else 0.8) for at in range(len(steps)))
+        return StepScores(tuple(sum(each) / 2 for each in members), 5, members)
+
+
+def judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scorer: TableScorer, **more: Any
+) -> dict[str, Any]:
+    """The summary of labelling a run by a judge, whose settings are looked at."""
+    folder = tmp_path / "run" if (tmp_path / "run").exists() else run_of(tmp_path)
+
+    def opened(name: str, settings: dict[str, Any]) -> TableScorer:
+        assert (name, settings) == ("mine", {"samples": "2"})
+        return scorer
+
+    monkeypatch.setattr("prm.labels.session.open_scorer", opened)
+    shared = {"run": str(folder), "method": "judge", "judge": "mine", "settings": {"judge.samples": "2"}}
+    return labelled(LabelConfig(out=str(tmp_path / "j.jsonl"), **(shared | more)))
+
+
+def test_a_judges_verdicts_on_the_solutions_of_a_run_are_counts_and_rows_keep_whole_solutions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Doubts(lambda question, steps: [])
+    found = judged(tmp_path, monkeypatch, scorer, rows=str(tmp_path / "rows.jsonl"))
+    assert (found["n_failed"], found["source"], found["model"]) == (0, "judge:mine", "mine")
+    assert scorer.closed
+    asked = len(scorer.calls)
+    solutions = {
+        (tree.problem.question, tuple(each.text for each in chain))
+        for tree in run_trees(tmp_path / "run").trees
+        for chain in tree_chains(tree)
+    }
+    rows = read_rows(tmp_path / "rows.jsonl")
+    assert set(scorer.calls) == solutions == {(row.prompt, row.steps) for row in rows}
+    assert found["tokens"] == 5 * asked
+    for row in rows:
+        assert row.labels == (1.0, 0.5, 0.0, None, None, None, None)[: len(row.steps)]
+    again = judged(tmp_path, monkeypatch, scorer)
+    assert (again["n_new_records"], len(scorer.calls)) == (0, asked)
+
+
+def test_a_consensus_keeps_the_rows_whose_first_error_both_labellings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(tmp_path, monkeypatch, Doubts(lambda q, s: []), rows=str(tmp_path / "all.jsonl"))
+    rows = read_rows(tmp_path / "all.jsonl")
+    long = [row for row in rows if len(row.steps) > 2]
+    other = [replace(long[0], labels=(0.0, *long[0].labels[1:])), *long[1:]]
+    write_rows(tmp_path / "other.jsonl", other)
+    kept = {"rows": str(tmp_path / "rows.jsonl"), "consensus": str(tmp_path / "other.jsonl")}
+    found = judged(tmp_path, monkeypatch, Doubts(lambda q, s: []), **kept)
+    assert (found["n_compared"], found["n_rows"]) == (len(long), len(long) - 1)
+    assert [row.steps for row in read_rows(tmp_path / "rows.jsonl")] == [row.steps for row in long[1:]]
+
+
+def test_scores_that_are_no_probabilities_give_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = judged(tmp_path, monkeypatch, TableScorer(lambda question, steps: [-3.0] * len(steps)))
+    assert found["n_failed"] == 3
+    assert "no probabilities" in next(iter(found["failed"].values()))
 
 
 def test_a_run_brings_its_own_problems(tmp_path: Path) -> None:
