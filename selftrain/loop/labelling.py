@@ -25,7 +25,17 @@ from treesearch.threads import Stop, in_thread
 if TYPE_CHECKING:
     from prm.training import TrainConfig
 
-LABELS = ("completions", "solutions", "searches", "temperature", "gap", "once", "concurrency", "settings")
+LABELS = (
+    "completions",
+    "solutions",
+    "searches",
+    "temperature",
+    "gap",
+    "once",
+    "judge",
+    "concurrency",
+    "settings",
+)
 """Settings of `prm.labels.session.LabelConfig` that a run may set."""
 _OUT = "prm"
 
@@ -39,6 +49,8 @@ def check_labels(
     """
     if method not in METHODS:
         raise unknown_name("label method", method, METHODS)
+    if method == "judge" and not labels.get("judge"):
+        raise UsageError("prm.method judge needs a model that judges: set prm.labels.judge")
     if rule is not None and rule not in RULES:
         raise unknown_name("label rule", rule, RULES)
     for key in labels:

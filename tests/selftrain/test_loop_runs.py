@@ -424,6 +424,7 @@ def test_searches_that_fail_stop_the_stage_and_resuming_tries_them_again(
         ({"tune": {"setting": "foo"}}, "unknown setting of builder sft 'foo'"),
         ({"tune": {"temperatures": [-1.0]}}, "temperatures must be above 0"),
         ({"prm": {"method": "magic"}}, "unknown label method 'magic'"),
+        ({"prm": {"method": "judge"}}, "set prm.labels.judge"),
         ({"prm": {"rule": "magic"}}, "unknown label rule 'magic'"),
         ({"prm": {"settings": {"head": "magic"}}}, "head"),
         ({"prm": {"settings": {"zeta": 3.0}}}, "has no meaning for head"),
