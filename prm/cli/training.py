@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from tasks.errors import UsageError, unknown_name
 from treesearch.cli.terminal import tell
-from treesearch.policies import EMBEDDED
 from treesearch.settings import build, read_yaml
 
 if TYPE_CHECKING:
@@ -100,6 +99,8 @@ def settle_for(cls: type[Config], flags: Mapping[str, Any], file: Path | None) -
 
 def _anchored(base: str) -> str:
     """A folder as an absolute path, so that a run goes on from wherever it is asked to; other names stay."""
+    from treesearch.policies import EMBEDDED
+
     folder = Path(base).expanduser()
     return str(folder.absolute()) if base != EMBEDDED and folder.is_dir() else base
 
