@@ -27,7 +27,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from prm.aggregates import Aggregate, aggregate
-from prm.registry import EMBEDDED, ScorerSettings, embedded_folder, open_scorer
+from prm.registry import EMBEDDED, ScorerSettings, open_scorer, scorer_hash
 from prm.scoring.base import StepScorer, StepScores
 from tasks.base import Problem
 from tasks.errors import UsageError, unknown_name
@@ -129,11 +129,8 @@ class LoadedPRM(Value):
 
     @property
     def model_hash(self) -> str:
-        """That of `treesearch.engines.hf_load.weights_hash`."""
-        from treesearch.engines.hf_load import weights_hash
-
-        name = self.settings.prm
-        return weights_hash(str(embedded_folder()) if name == EMBEDDED else name)
+        """That of `prm.registry.scorer_hash`."""
+        return scorer_hash(self.settings.prm, self.settings)
 
     def oracle(self, policy: Policy) -> bool:
         """No: the model reads question and steps."""

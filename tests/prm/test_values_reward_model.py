@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +20,14 @@ from toy_worlds import ALGORITHMS, SCENARIOS, WALK, UnrulyEngine, run, search, v
 
 from prm.aggregates import aggregate
 from prm.conventions import find as find_convention
-from prm.registry import ScorerSettings, open_scorer
+from prm.registry import ScorerSettings, embedded_folder, open_scorer, scorer_hash
 from prm.scoring.base import StepScores
 from prm.scoring.generative import GenerativeScorer, JudgeOptions
 from prm.values import reward_model
 from prm.values.reward_model import LoadedPRM, PRMValue
 from tasks.base import Problem
 from tasks.errors import UsageError
+from treesearch.atomic import write_json
 from treesearch.budget import Budget, Cost
 from treesearch.engines.base import EngineError, EngineUsage, FinishReason, Sample, SamplingParams
 from treesearch.engines.hf_tokenizer import HFTokenizer
@@ -396,3 +400,21 @@ def test_the_question_that_is_scored_is_the_problem_s_and_never_its_gold() -> No
     value = loaded(reader)
     asyncio.run(value.score(policy, problem, [(step("x\n"),)], grant=PLENTY, seed=0, known=0))
     assert "77" not in str(reader.asked)
+
+
+def test_its_hash_is_of_all_that_gives_the_scores_and_not_of_where_it_lies(
+    pair: list[str], tmp_path: Path
+) -> None:
+    shipped = scorer_hash("embedded", ScorerSettings())
+    copy = tmp_path / "copy"
+    shutil.copytree(embedded_folder(), copy)
+    assert scorer_hash(str(copy), ScorerSettings()) == shipped
+    card = json.loads((copy / "prm.json").read_text())
+    card["trained"]["held_out"] = {}
+    write_json(copy / "prm.json", card)
+    assert scorer_hash(str(copy), ScorerSettings()) == shipped
+    card["calibration"]["a"] += 0.1
+    write_json(copy / "prm.json", card)
+    assert scorer_hash(str(copy), ScorerSettings()) != shipped
+    ratios = {scorer_hash(pair[0], ScorerSettings(reference=other)) for other in pair}
+    assert len(ratios | {scorer_hash(pair[0], ScorerSettings())}) == 3
