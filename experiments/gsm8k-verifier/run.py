@@ -4,8 +4,8 @@
 
 The file is OpenAI's (`grade-school-math`, MIT): for every GSM8K test question a solution by each of four
 models, with whether its answer is right. Problems are split once; a verifier is trained on the solutions of
-the training problems for each seed, and once on shuffled labels. Models that are trained are not trained
-again. `result.json` beside this script has an entry a head, or of another name that is given.
+the training problems for each seed, and on shuffled labels as often as `--shuffles` says (`--seeds none`
+trains these alone). Models that are trained are not trained again. `result.json` beside this script has an entry a head, or of another name that is given.
 """
 
 from __future__ import annotations
@@ -102,11 +102,14 @@ def split(written: Sequence[Written]) -> tuple[list[Written], list[Written]]:
     ]
 
 
-def rows(written: Sequence[Written], *, shuffled: bool) -> list[StepRow]:
-    """Every step labelled by the outcome of its solution (Cobbe et al. 2021 read every token so)."""
+def rows(written: Sequence[Written], *, shuffle: int | None) -> list[StepRow]:
+    """Every step labelled by the outcome of its solution (Cobbe et al. 2021 read every token so).
+
+    With a number `shuffle`, by that of another solution, drawn with this seed.
+    """
     right = [one.right for one in written]
-    if shuffled:
-        random.Random(0).shuffle(right)
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(right)
     return [
         StepRow(id=one.problem, prompt=one.question, steps=one.steps, labels=(float(label),) * len(one.steps))
         for one, label in zip(written, right, strict=True)
@@ -240,10 +243,8 @@ def main() -> None:
     parser.add_argument("--name", help="of the entry in the result [default: the head]")
     parser.add_argument("--base", default="embedded", help="policy that verifiers start from")
     parser.add_argument("--epochs", type=float, default=CONFIG.epochs)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument(
-        "--control", action=argparse.BooleanOptionalAction, default=True, help="shuffled labels too"
-    )
+    parser.add_argument("--seeds", default="0,1,2", help="or none")
+    parser.add_argument("--shuffles", type=int, default=1, help="controls, of as many shuffles of the labels")
     parser.add_argument(
         "--out", type=Path, default=HERE / "result.json", help="its entry of this name is replaced"
     )
@@ -253,8 +254,9 @@ def main() -> None:
     train_on, test = split(read(args.data)[: args.limit])
     config = replace(CONFIG, head=args.head, epochs=args.epochs)
     tokens = sum(one.tokens for one in train_on) * config.epochs
-    models = {f"seed-{seed}": (int(seed), False) for seed in args.seeds.split(",")}
-    models |= {"shuffled": (0, True)} if args.control else {}
+    wanted = [] if args.seeds == "none" else [int(seed) for seed in args.seeds.split(",")]
+    models: dict[str, tuple[int, int | None]] = {f"seed-{seed}": (seed, None) for seed in wanted}
+    models |= {f"shuffled-{number}": (number, number) for number in range(args.shuffles)}
     print(
         f"{len(train_on):,} solutions to train on, {len(test):,} held out; {len(models)} models, "
         f"{tokens:,.0f} tokens each and the questions"
@@ -262,16 +264,16 @@ def main() -> None:
     if args.dry_run:
         return
     every: dict[str, dict[str, list[float]]] = {}
-    for name, (seed, shuffled) in models.items():
+    for name, (seed, shuffle) in models.items():
         train(
-            rows(train_on, shuffled=shuffled),
+            rows(train_on, shuffle=shuffle),
             base=args.base,
             out=args.work / name,
             config=replace(config, seed=seed),
             on_progress=tell,
         )
         every[name] = scores(args.work / name / "model", test)
-    seeds = [every[name] for name, (_, shuffled) in models.items() if not shuffled]
+    seeds = [every[name] for name, (_, shuffle) in models.items() if shuffle is None]
     if len(seeds) > 1:
         every[ENSEMBLE] = {
             how: list(np.mean([each[how] for each in seeds], axis=0, dtype=float)) for how in seeds[0]
@@ -281,7 +283,8 @@ def main() -> None:
     result: dict[str, Any] = {name: report(each, test) for name, each in found.items()}
     result["any_of_4"] = float(chances([0.0] * len(test), test).mean())
     resampled = Resampled(test)
-    result["chosen_on_halves"] = chosen(seeds, test)
+    if seeds:
+        result["chosen_on_halves"] = chosen(seeds, test)
     for name, aggregates in every.items():
         result[name]["best_of_4_over_length"] = resampled.best_of(found[name], length)
         result[name]["aggregates"] = {
