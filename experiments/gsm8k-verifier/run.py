@@ -5,7 +5,8 @@
 The file is OpenAI's (`grade-school-math`, MIT): for every GSM8K test question a solution by each of four
 models, with whether its answer is right. Problems are split once; a verifier is trained on the solutions of
 the training problems for each seed, and on shuffled labels as often as `--shuffles` says (`--seeds none`
-trains these alone). Models that are trained are not trained again. `result.json` beside this script has an entry a head, or of another name that is given.
+trains these alone). Models that are trained are not trained again. `result.json` beside this script has an
+entry a head, or of another name that is given.
 """
 
 from __future__ import annotations
