@@ -45,4 +45,5 @@ def test_an_installed_package_adds_an_objective_that_trains_and_never_replaces_o
     config = TrainConfig(objective="mine", reference="base", device="cpu", holdout=0.0)
     assert beta_of(config) == 0.2
     done = train(rich_trees(4), base=str(base_model(tmp_path / "base")), out=tmp_path / "run", config=config)
-    assert done.summary is not None and done.summary["objective"] == "mine"
+    assert done.summary is not None
+    assert done.summary["objective"] == "mine"
