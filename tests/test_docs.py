@@ -30,8 +30,8 @@ from treesearch.events import Event, StopReason
 from treesearch.policy import PolicyConfig
 from treesearch.registry import GROUPS, TABLES, find
 from treesearch.run.config import DEFAULT_TOKENS, resolve
+from treesearch.run.plan import prepare
 from treesearch.run.runner import result_row
-from treesearch.run.session import prepare
 from treesearch.run.summary import summarise
 from treesearch.settings import parse_assignments
 from treesearch.values.free import Verifier
