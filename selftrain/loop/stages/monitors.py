@@ -47,7 +47,8 @@ async def monitors(run: Context, iteration: int) -> Manifest:
         trees, after = _trees(run, data), None
         if trained is not None and trees and chosen.logprob_tokens:
             again, sums = await _read_again(run, iteration, trees, trained, chosen.logprob_tokens)
-            trees, after = (again, sums) if again else (trees, None)
+            if again:
+                trees, after = again, sums
         found = iteration_monitors(
             _graded(run, iteration),
             _graded(run, 1) if iteration > 1 else [],
@@ -64,7 +65,14 @@ async def monitors(run: Context, iteration: int) -> Manifest:
 async def _read_again(
     run: Context, iteration: int, trees: list[TrainingTree], trained: Model, most_tokens: int
 ) -> tuple[list[TrainingTree], list[list[float]]]:
+    """Trees with their log-probs under the trained model.
+
+    None where one process might not hold it (sharded training), or a trainer of one's own made it.
+    """
     read_again, config = run.parts.get("log_probs"), training_config(run, iteration, TRAIN)
+    own_trainer = run.parts.train is not None and run.parts.log_probs is None
+    if own_trainer or getattr(config, "shard", "none") != "none":
+        return [], []
     return await asyncio.to_thread(
         read_again, trees, model=trained.place, config=config, most_tokens=most_tokens
     )
