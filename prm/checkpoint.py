@@ -123,6 +123,12 @@ class Card:
 
         find(self.convention)
 
+    def reading(self) -> dict[str, Any]:
+        """What of the card changes a score, as plain data; the reference is only named in it and left out."""
+        plain = self.to_json()
+        trained = {key: self.trained.get(key) for key in ("head", "beta")}
+        return {key: plain[key] for key in ("convention", "head", "calibration")} | {"trained": trained}
+
     def to_json(self) -> dict[str, Any]:
         """The JSON object of ``prm.json``."""
         return {

@@ -14,6 +14,7 @@ It does not choose thresholds or aggregates: the convention names the usual ones
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -140,6 +141,25 @@ def _check_hub_id(name: str, settings: ScorerSettings) -> None:
             f"there is no folder {name!r}, and as a hub id it does not say what family it is of; check the "
             f"path, or give family=NAME, one of: {', '.join(names())}"
         ) from error
+
+
+def scorer_hash(name: str, settings: ScorerSettings) -> str:
+    """Hash of what gives the scores of an open model, wherever it lies.
+
+    That of its weights (`treesearch.engines.hf_load.weights_hash`); of a folder that this toolkit's trainer
+    wrote, with how its card reads them (calibration included); of a log-ratio, with the reference's weights.
+    """
+    from treesearch.engines.hf_load import weights_hash
+
+    folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
+    card = read_card(folder) if is_checkpoint(folder) else None
+    parts = [weights_hash(name if card is None else str(folder))]
+    reference = settings.reference or (card.reference if card is not None else None)
+    if reference:
+        parts.append(weights_hash(reference))
+    if card is not None:
+        parts.append(json.dumps(card.reading(), sort_keys=True))
+    return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def open_uncalibrated(folder: Path, settings: Mapping[str, Any] | None = None) -> StepScorer:

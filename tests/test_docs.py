@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from selftrain.builders.table import GROUP as BUILDERS
+from selftrain.training.config import GROUP as OBJECTIVES
 from tasks.base import Verdict
 from tasks.errors import DataError, MissingPrerequisiteError, UsageError
 from tasks.math import grade
@@ -29,8 +30,8 @@ from treesearch.events import Event, StopReason
 from treesearch.policy import PolicyConfig
 from treesearch.registry import GROUPS, TABLES, find
 from treesearch.run.config import DEFAULT_TOKENS, resolve
+from treesearch.run.plan import prepare
 from treesearch.run.runner import result_row
-from treesearch.run.session import prepare
 from treesearch.run.summary import summarise
 from treesearch.settings import parse_assignments
 from treesearch.values.free import Verifier
@@ -276,7 +277,7 @@ def test_the_python_blocks_of_the_page_on_extending_run() -> None:
 
 def test_the_page_on_extending_names_every_entry_point_group() -> None:
     page = text_of("extending.md")
-    for group in (*GROUPS.values(), BUILDERS):
+    for group in (*GROUPS.values(), BUILDERS, OBJECTIVES):
         assert f'[project.entry-points."{group}"]' in page
 
 

@@ -4,8 +4,9 @@
 
 The file is OpenAI's (`grade-school-math`, MIT): for every GSM8K test question a solution by each of four
 models, with whether its answer is right. Problems are split once; a verifier is trained on the solutions of
-the training problems for each seed, and once on shuffled labels. Models that are trained are not trained
-again. `result.json` beside this script has an entry a head, or of another name that is given.
+the training problems for each seed, and on shuffled labels as often as `--shuffles` says (`--seeds none`
+trains these alone). Models that are trained are not trained again. `result.json` beside this script has an
+entry a head, or of another name that is given.
 """
 
 from __future__ import annotations
@@ -20,21 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from resampling import Resampled, area, chances
 
 from prm.aggregates import aggregate, applicable
-from prm.evaluation import auroc, score_all
+from prm.evaluation import score_all
 from prm.evaluation.discrimination import discrimination
 from prm.registry import open_scorer
 from prm.training import Progress, StepRow, TrainConfig, train
 from treesearch.policies import embedded_folder
 from treesearch.seeds import derive
 
-Floats = NDArray[np.float64]
 HERE = Path(__file__).parent
 TEST_SHARE = 0.3
 BINS = 12
-DRAWS = 2000
 AGGREGATES = ("last", "mean", "min", "product")
 """The first is what the verifier is trained to say; the others are shown beside it where they fit."""
 ENSEMBLE = "all-seeds"
@@ -102,11 +101,14 @@ def split(written: Sequence[Written]) -> tuple[list[Written], list[Written]]:
     ]
 
 
-def rows(written: Sequence[Written], *, shuffled: bool) -> list[StepRow]:
-    """Every step labelled by the outcome of its solution (Cobbe et al. 2021 read every token so)."""
+def rows(written: Sequence[Written], *, shuffle: int | None) -> list[StepRow]:
+    """Every step labelled by the outcome of its solution (Cobbe et al. 2021 read every token so).
+
+    With a number `shuffle`, by that of another solution, drawn with this seed.
+    """
     right = [one.right for one in written]
-    if shuffled:
-        random.Random(0).shuffle(right)
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(right)
     return [
         StepRow(id=one.problem, prompt=one.question, steps=one.steps, labels=(float(label),) * len(one.steps))
         for one, label in zip(written, right, strict=True)
@@ -136,70 +138,6 @@ def scores(folder: Path, test: Sequence[Written]) -> dict[str, list[float]]:
     steps = asyncio.run(job())
     fitting = applicable(steps)
     return {how: [aggregate(each, how) for each in steps] for how in AGGREGATES if how in fitting}
-
-
-def chances(found: Sequence[float], test: Sequence[Written]) -> Floats:
-    """For each problem the chance that the best-scored of its solutions is right, ties drawn."""
-    problems: dict[str, list[tuple[float, bool]]] = {}
-    for score, one in zip(found, test, strict=True):
-        problems.setdefault(one.problem, []).append((score, one.right))
-    tops = [
-        [right for score, right in each if score == max(score for score, _ in each)]
-        for each in problems.values()
-    ]
-    return np.array([sum(top) / len(top) for top in tops])
-
-
-def area(found: Sequence[float], test: Sequence[Written]) -> float:
-    """AUROC."""
-    value = auroc(found, [one.right for one in test])
-    assert value is not None
-    return value
-
-
-class Resampled:
-    """Differences between two lists of scores of `test`; 95 % intervals from a bootstrap of its problems."""
-
-    def __init__(self, test: Sequence[Written]) -> None:
-        self._test = test
-        names = list(dict.fromkeys(one.problem for one in test))
-        place = {name: index for index, name in enumerate(names)}
-        draw = random.Random(0)
-        self._drawn = np.array(
-            [
-                np.bincount(draw.choices(range(len(names)), k=len(names)), minlength=len(names))
-                for _ in range(DRAWS)
-            ],
-            float,
-        )
-        """How often each problem was drawn [draws, problems]."""
-        self._weights = self._drawn[:, [place[one.problem] for one in test]]
-        """The same for its solutions [draws, solutions]."""
-        self._right = np.array([one.right for one in test])
-
-    def best_of(self, first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-        """Of the mean chance that the best-scored of a problem's solutions is right."""
-        differences = chances(first, self._test) - chances(second, self._test)
-        return _interval(float(differences.mean()), self._drawn @ differences / len(differences))
-
-    def area(self, first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-        """Of AUROC."""
-        difference = area(first, self._test) - area(second, self._test)
-        return _interval(difference, self._areas(first) - self._areas(second))
-
-    def _areas(self, found: Sequence[float]) -> Floats:
-        """AUROC of each draw: pairs of a right and a wrong solution count as often as both were drawn."""
-        values = np.asarray(found)
-        right, wrong = values[self._right, None], values[~self._right]
-        above = (right > wrong) + 0.5 * (right == wrong)
-        of_right, of_wrong = self._weights[:, self._right], self._weights[:, ~self._right]
-        won = ((of_right @ above) * of_wrong).sum(axis=1)
-        return won / of_right.sum(axis=1) / of_wrong.sum(axis=1)
-
-
-def _interval(difference: float, drawn: Floats) -> dict[str, Any]:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"difference": difference, "ci95": [float(low), float(high)]}
 
 
 def report(found: Sequence[float], test: Sequence[Written]) -> dict[str, Any]:
@@ -240,10 +178,8 @@ def main() -> None:
     parser.add_argument("--name", help="of the entry in the result [default: the head]")
     parser.add_argument("--base", default="embedded", help="policy that verifiers start from")
     parser.add_argument("--epochs", type=float, default=CONFIG.epochs)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument(
-        "--control", action=argparse.BooleanOptionalAction, default=True, help="shuffled labels too"
-    )
+    parser.add_argument("--seeds", default="0,1,2", help="or none")
+    parser.add_argument("--shuffles", type=int, default=1, help="controls, of as many shuffles of the labels")
     parser.add_argument(
         "--out", type=Path, default=HERE / "result.json", help="its entry of this name is replaced"
     )
@@ -253,8 +189,9 @@ def main() -> None:
     train_on, test = split(read(args.data)[: args.limit])
     config = replace(CONFIG, head=args.head, epochs=args.epochs)
     tokens = sum(one.tokens for one in train_on) * config.epochs
-    models = {f"seed-{seed}": (int(seed), False) for seed in args.seeds.split(",")}
-    models |= {"shuffled": (0, True)} if args.control else {}
+    wanted = [] if args.seeds == "none" else [int(seed) for seed in args.seeds.split(",")]
+    models: dict[str, tuple[int, int | None]] = {f"seed-{seed}": (seed, None) for seed in wanted}
+    models |= {f"shuffled-{number}": (number, number) for number in range(args.shuffles)}
     print(
         f"{len(train_on):,} solutions to train on, {len(test):,} held out; {len(models)} models, "
         f"{tokens:,.0f} tokens each and the questions"
@@ -262,16 +199,16 @@ def main() -> None:
     if args.dry_run:
         return
     every: dict[str, dict[str, list[float]]] = {}
-    for name, (seed, shuffled) in models.items():
+    for name, (seed, shuffle) in models.items():
         train(
-            rows(train_on, shuffled=shuffled),
+            rows(train_on, shuffle=shuffle),
             base=args.base,
             out=args.work / name,
             config=replace(config, seed=seed),
             on_progress=tell,
         )
         every[name] = scores(args.work / name / "model", test)
-    seeds = [every[name] for name, (_, shuffled) in models.items() if not shuffled]
+    seeds = [every[name] for name, (_, shuffle) in models.items() if shuffle is None]
     if len(seeds) > 1:
         every[ENSEMBLE] = {
             how: list(np.mean([each[how] for each in seeds], axis=0, dtype=float)) for how in seeds[0]
@@ -281,7 +218,8 @@ def main() -> None:
     result: dict[str, Any] = {name: report(each, test) for name, each in found.items()}
     result["any_of_4"] = float(chances([0.0] * len(test), test).mean())
     resampled = Resampled(test)
-    result["chosen_on_halves"] = chosen(seeds, test)
+    if seeds:
+        result["chosen_on_halves"] = chosen(seeds, test)
     for name, aggregates in every.items():
         result[name]["best_of_4_over_length"] = resampled.best_of(found[name], length)
         result[name]["aggregates"] = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from prm.labels.pairs import GAP
+from prm.scoring.options import ScoringOptions
 from tasks.errors import UsageError
 
 METHODS = ("mc", "omega", "tree", "judge")
@@ -32,6 +33,7 @@ _WRITTEN_TO: Mapping[str, tuple[str, ...]] = {
     "gap": ("pairs",),
 }
 """Files that a field is of."""
+_BACK_END = frozenset(each.name for each in fields(ScoringOptions)) | {"backend", "engine_args"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,24 @@ def refuse_unused(config: LabelConfig, method: str) -> None:
             raise UsageError(
                 f"{_option(name)} is for what {wanted} writes; give that, or leave {_option(name)} out"
             )
+
+
+def settings_used(config: LabelConfig, method: str) -> dict[str, Any]:
+    """The settings that records of a method depend on, besides what the records say of themselves.
+
+    Where and how fast a model runs (`engine.KEY`, the back end of a judge) is none of them.
+    """
+    names = [
+        name for name, methods in _USED_BY.items() if method in methods and name not in (*POLICY, "judge")
+    ]
+    used = {name: getattr(config, name) for name in names}
+    if method in _COMPLETING:
+        used["seed"] = config.seed
+    for key, value in (config.settings or {}).items():
+        part, _, name = key.partition(".")
+        if part == "policy" or (part == "judge" and name not in _BACK_END):
+            used[key] = value
+    return used
 
 
 def _option(name: str) -> str:

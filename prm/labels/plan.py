@@ -20,7 +20,7 @@ from prm.registry import ScorerSettings
 from tasks.errors import UsageError, unknown_name
 from treesearch.engines.address import choose_engine
 from treesearch.run.config import RunConfig, resolve
-from treesearch.run.session import Plan, prepare
+from treesearch.run.plan import Plan, prepare
 from treesearch.settings import build
 
 _NEVER_SEARCHED = "greedy"

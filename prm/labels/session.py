@@ -6,9 +6,9 @@
 Contract: problems come from a task's data, or with `run` from a finished or unfinished run. Methods: `mc`
 completes the steps of sampled solutions, or of the run's trees; `omega` searches first errors; `tree` takes
 what the run's trees have found and loads no model; `judge` has a model judge their solutions. Records go to
-`out`, which is gone on with if it is there; one that holds labels of another model, method or number of
-completions is refused. `rows` and `pairs` are derived from all records of `out` when labelling is done, and
-written anew; with `consensus` the rows that agree with another file's.
+`out`, which is gone on with if it is there; one that was made otherwise is refused (`made`). `rows` and
+`pairs` are derived from all records of `out` when labelling is done, and written anew; with `consensus` the
+rows that agree with another file's.
 
 A problem that fails is in the summary and is tried again by running again. Nothing here writes to a terminal.
 """
@@ -27,6 +27,7 @@ from prm.labels.config import METHODS, LabelConfig
 from prm.labels.derive import label_rows
 from prm.labels.judge import consensus
 from prm.labels.judging import judged_records
+from prm.labels.made import check_made
 from prm.labels.montecarlo import MonteCarlo, label_monte_carlo
 from prm.labels.omega import Omega, label_omega
 from prm.labels.pairs import sibling_pairs
@@ -54,7 +55,7 @@ async def run_labels(plan: LabelPlan, on_change: OnChange = ignore) -> dict[str,
     started = time.perf_counter()
     file = RecordFile(Path(plan.config.out))
     try:
-        _refuse_other(plan, file.records)
+        check_made(plan, file.records)
         problems = plan.plan.problems if plan.trees is None else plan.trees.problems
         progress = Progress(total=len(problems))
         if plan.method == "tree":
@@ -168,23 +169,6 @@ async def _write_trees(
 def _key(plan: LabelPlan, tree: Tree) -> tuple[str, tuple[str, ...], str, str]:
     """Key of the record that marks a tree's problem as done."""
     return tree.problem.id, (), plan.model, plan.source
-
-
-def _refuse_other(plan: LabelPlan, records: Sequence[StepRecord]) -> None:
-    """Raise `UsageError` if a file holds labels that were made otherwise."""
-    out = plan.config.out
-    for record in records:
-        if (record.model, record.source) != (plan.model, plan.source):
-            raise UsageError(
-                f"{out} holds labels of {record.source} by {record.model}, not of {plan.source} by "
-                f"{plan.model}; name another file with --out"
-            )
-        inner = record.step is not None and not record.finished and record.completions
-        if plan.settings is not None and inner and record.completions != plan.config.completions:
-            raise UsageError(
-                f"{out} holds labels from {record.completions} completions, not {plan.config.completions}; "
-                "name another file with --out"
-            )
 
 
 def _derive(plan: LabelPlan, records: Sequence[StepRecord]) -> dict[str, int]:

@@ -29,7 +29,7 @@ from treesearch.engines.base import FinishReason, Tokenizer
 from treesearch.events import Step
 from treesearch.formats import Delimiter, delimiter
 from treesearch.policy import Policy
-from treesearch.run.session import Plan, prepare
+from treesearch.run.plan import Plan, prepare
 from treesearch.run.store import fold_trees, make_header, read_header, refuse_other
 from treesearch.tree import Tree
 

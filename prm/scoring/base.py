@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from treesearch.engines.base import EngineError
+
 
 @dataclass(frozen=True, slots=True)
 class StepScores:
@@ -30,6 +32,14 @@ class StepScores:
     members: tuple[tuple[float, ...], ...] = ()
     written: tuple[int, ...] = ()
     prompted: tuple[int, ...] = ()
+
+
+class NoRoomError(EngineError):
+    """A step does not fit the context of a model that writes; `spent` has the tokens, and no scores."""
+
+    def __init__(self, message: str, spent: StepScores) -> None:
+        super().__init__(message)
+        self.spent = spent
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from prm.conventions.base import Convention, Verdict
 from prm.conventions.templates import Judged
 from prm.conventions.tokens import Tokens
-from prm.scoring.base import StepScores
+from prm.scoring.base import NoRoomError, StepScores
 from tasks.errors import UsageError
 from treesearch.engines.base import Engine, Sample, SamplingParams
 from treesearch.seeds import derive
@@ -51,7 +51,10 @@ class JudgeOptions:
 
 @dataclass(frozen=True)
 class _Judgement:
-    """What was found about one step: the answer that later steps see, a score a sample, and its tokens."""
+    """What was found about one step: the answer that later steps see, a score a sample, and its tokens.
+
+    No scores where prompt, analysis and verdict do not fit the context.
+    """
 
     answer: str
     scores: tuple[float, ...]
@@ -92,7 +95,11 @@ class GenerativeScorer:
         return self.options.samples * (self.options.max_tokens + sum(map(len, self._words)))
 
     async def score(self, question: str, steps: Sequence[str]) -> StepScores:
-        """Score each step of a solution; `UsageError` for no steps, `EngineError` where the model fails."""
+        """Score each step of a solution.
+
+        `UsageError` for no steps, `EngineError` where the model fails, `NoRoomError` for a step that does not
+        fit its context.
+        """
         if not steps:
             raise UsageError("no steps to score: give at least one")
         cleaned = [self.convention.splitter.clean(step) for step in steps]
@@ -102,14 +109,25 @@ class GenerativeScorer:
             found = list[_Judgement]()
             for key in keys:
                 found.append(await self._judge(key, found, spent))
+                if not found[-1].scores:
+                    break
         else:
             found = await asyncio.gather(*(self._judge(key, (), spent) for key in keys))
+        written, prompted = tuple(each.written for each in found), tuple(each.prompted for each in found)
+        for number, each in enumerate(found, start=1):
+            if not each.scores:
+                raise NoRoomError(
+                    f"{self._engine.model!r} has a context of {self._engine.max_context} tokens, which step "
+                    f"{number} of {len(keys)} does not fit with what is written about it; score a shorter "
+                    "solution, or give a smaller max_tokens",
+                    StepScores(scores=(), tokens=spent[0], written=written, prompted=prompted),
+                )
         return StepScores(
             scores=tuple(sum(each.scores) / len(each.scores) for each in found),
             tokens=spent[0],
             members=tuple(each.scores for each in found) if self.options.samples > 1 else (),
-            written=tuple(each.written for each in found),
-            prompted=tuple(each.prompted for each in found),
+            written=written,
+            prompted=prompted,
         )
 
     async def close(self) -> None:
@@ -126,28 +144,44 @@ class GenerativeScorer:
             return self._known[key]
         opening = self._template.opening.replace("{n}", str(len(key) - 1))
         prompt = self._prompt(self._messages(key, earlier), opening)
+        judgement = await self._written(key, prompt, opening)
+        spent[0] += judgement.written + judgement.prompted
+        self._known[key] = judgement
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        return judgement
+
+    async def _written(self, key: tuple[str, ...], prompt: list[int], opening: str) -> _Judgement:
+        """The judgement that the model writes behind `prompt`."""
+        words = sum(map(len, self._words))
+        room = self._engine.max_context - len(prompt) - len(self._tokens.message(self._verdict_place)) - words
+        if room < 1:
+            return _Judgement(answer="", scores=(), written=0, prompted=0)
         params = SamplingParams(
-            max_tokens=self.options.max_tokens,
+            max_tokens=min(self.options.max_tokens, room),
             temperature=self.options.temperature,
             top_p=self.options.top_p,
             stop=self._template.stop,
             seed=derive(self.options.seed, "judge", *key),
         )
         samples = await self._engine.sample(prompt, self.options.samples, params)
+        written = sum(len(sample.token_ids) for sample in samples)
         texts = [self._cut(sample) for sample in samples]
-        verdicts = await asyncio.gather(*(self._verdict(prompt, text) for text in texts))
-        words = sum(map(len, self._words))
-        judgement = _Judgement(
-            answer=opening + texts[0] + self._ending(verdicts[0][0]),
-            scores=tuple(score for score, _ in verdicts),
-            written=sum(len(sample.token_ids) + words for sample in samples),
-            prompted=len(prompt) + sum(read for _, read in verdicts),
+        ends = [[*prompt, *self._tokens.message(text + self._verdict_place)] for text in texts]
+        if max(map(len, ends)) + words > self._engine.max_context:  # encoded again, text may be longer
+            return _Judgement(answer="", scores=(), written=written, prompted=len(prompt))
+        scores = await asyncio.gather(*map(self._verdict, ends))
+        return _Judgement(
+            answer=opening + texts[0] + self._ending(scores[0]),
+            scores=tuple(scores),
+            written=written + len(samples) * words,
+            prompted=len(prompt) + len(self._words) * sum(map(len, ends)),
         )
-        spent[0] += judgement.written + judgement.prompted
-        self._known[key] = judgement
-        while len(self._known) > _KEPT:
-            self._known.popitem(last=False)
-        return judgement
+
+    @property
+    def _verdict_place(self) -> str:
+        """What stands between an analysis and its verdict."""
+        return self._template.close + self._template.verdict
 
     def _prompt(self, messages: Sequence[dict[str, str]], opening: str) -> list[int]:
         """Ids of the conversation and the beginning of its answer."""
@@ -181,14 +215,13 @@ class GenerativeScorer:
     def _ending(self, score: float) -> str:
         """What stands behind an analysis that later steps see."""
         word = self._readout.positive if score >= 0.5 else self._readout.negative
-        return f"{self._template.close}{self._template.verdict}{word}{self._template.after}"
+        return f"{self._verdict_place}{word}{self._template.after}"
 
-    async def _verdict(self, prompt: Sequence[int], text: str) -> tuple[float, int]:
-        """Probability of the positive word behind an analysis, normalised over the two; tokens of prompts."""
-        before = [*prompt, *self._tokens.message(text + self._template.close + self._template.verdict)]
+    async def _verdict(self, before: Sequence[int]) -> float:
+        """Probability of the positive word behind `before`, normalised over the two."""
         logprobs = await asyncio.gather(*(self._engine.logprobs(before, word) for word in self._words))
         positive, negative = (sum(each) / len(each) for each in logprobs)
-        return 1 / (1 + math.exp(min(700.0, negative - positive))), len(self._words) * len(before)
+        return 1 / (1 + math.exp(min(700.0, negative - positive)))
 
 
 def _filled(text: str, parts: dict[str, str]) -> str:

@@ -27,6 +27,7 @@ from prm.conventions import bind, find
 from prm.conventions.bound import Bound
 from prm.conventions.steps import BREAK
 from prm.heads.linear import Head
+from prm.registry import ScorerSettings, scorer_hash
 from prm.scoring.open import load_backbone, own_head, with_head
 from prm.scoring.options import ScoringOptions
 from prm.scoring.reading import Reading
@@ -34,7 +35,7 @@ from prm.steering.values import Ids, TokenValue, Watch
 from tasks.errors import UsageError
 from treesearch.engines.base import EngineError
 from treesearch.engines.hf_cache import SlotCache
-from treesearch.engines.hf_load import cache_argument, context_of, weights_hash
+from treesearch.engines.hf_load import cache_argument, context_of
 
 
 class PRMTokenValue(TokenValue):
@@ -71,7 +72,7 @@ class PRMTokenValue(TokenValue):
         bound = bind(convention, tokenizer)
         head = own_head(path, card, convention, bound.ids)
         reading = Reading(convention=convention, calibration=card.calibration)
-        return cls(model, head, bound, reading, model_hash=weights_hash(str(path)))
+        return cls(model, head, bound, reading, model_hash=scorer_hash(str(path), ScorerSettings()))
 
     def begin(self, prompt: Ids, rows: int) -> Watch:
         """Watch copies of a prompt, which goes through the model once, less its last token."""

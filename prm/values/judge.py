@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prm.registry import open_scorer
+from prm.registry import ScorerSettings, open_scorer, scorer_hash
 from prm.scoring.base import StepScorer
 from prm.values.judge_bench import Bench
 from prm.values.judge_grades import grades_cost, judge_by_grades
@@ -44,6 +44,7 @@ from treesearch.engines.base import Engine
 from treesearch.events import Step
 from treesearch.policies import open_policy
 from treesearch.policy import Policy
+from treesearch.settings import build
 from treesearch.values.base import Path, Scores, Value
 
 
@@ -113,8 +114,12 @@ class OpenJudge(Value):
 
     @property
     def model_hash(self) -> str:
-        """Hash of the judge's weights, where it is a model of its own; not that of the scalar model."""
-        return str(getattr(self.bench.engine, "model_hash", "")) if self.settings.model else ""
+        """Hashes of the judge's weights, where it is a model of its own, and of the scalar model, joined."""
+        own = str(getattr(self.bench.engine, "model_hash", "")) if self.settings.model else ""
+        if not self.settings.meta:
+            return own
+        given = build(ScorerSettings, parse_settings(self.settings.meta_settings), what="meta")
+        return f"{own}+{scorer_hash(self.settings.meta, given)}"
 
     def oracle(self, policy: Policy) -> bool:
         """No: the judge reads question and steps."""

@@ -20,7 +20,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+from prm.scoring.base import StepScorer, StepScores
 from prm.values.judge_bench import Bench, Price, rest
 from prm.values.judge_parse import HIGHEST, LOWEST, read_grades
 from prm.values.judge_prompt import grades_prompt
@@ -121,9 +124,20 @@ async def best_judgements(bench: Bench, judgements: Sequence[Judgement]) -> tupl
     replies = await together([meta.score(each.prompt, [each.text]) for each in judgements])
     ranked = sorted(range(len(judgements)), key=lambda index: (-replies[index].scores[-1], index))
     tokens = sum(each.tokens for each in judgements)
-    read = sum(reply.tokens for reply in replies)
+    read = sum(map(partial(_read, meta), judgements, replies))
     usage = Usage(value_tokens=tokens, prompt_tokens=max(0, read - tokens), calls=len(judgements))
     return [judgements[index] for index in sorted(ranked[:most])], usage
+
+
+def _read(meta: StepScorer, judgement: Judgement, reply: StepScores) -> int:
+    """Tokens that the scalar model takes for a judgement, whatever of it a cache holds."""
+    if reply.written:
+        return sum(reply.written) + sum(reply.prompted)
+    scorer: Any = meta
+    if not hasattr(scorer, "sizes"):
+        return reply.tokens
+    sizes = scorer.sizes(judgement.prompt, [judgement.text])
+    return int(getattr(scorer, "readers", 1)) * sum(sizes)
 
 
 def voted(grades: Sequence[Sequence[int]], paths: int) -> list[float | None]:

@@ -10,8 +10,8 @@ holds, so that a search repeats itself after a kill: the tokens of steps that ar
 question and the known steps are prompt tokens, and scoring a group of siblings is one call. What two models
 read (a log-ratio) counts twice. Of models that write about a step (generative judges) what they wrote about
 new steps and the verdict words are value tokens, the prompts for it prompt tokens. A path that the grant does
-not cover has no value, and neither has one without text or longer than the model's context (a model that
-writes, whose prompts are known only as it goes, raises `EngineError` there).
+not cover has no value, and neither has one without text or longer than the model's context (of a model that
+writes, what it wrote until it had no room is counted).
 
 It does not calibrate (`prm.calibration` does, and the model's folder keeps it) and does not choose
 thresholds.
@@ -27,8 +27,8 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from prm.aggregates import Aggregate, aggregate
-from prm.registry import EMBEDDED, ScorerSettings, embedded_folder, open_scorer
-from prm.scoring.base import StepScorer, StepScores
+from prm.registry import EMBEDDED, ScorerSettings, open_scorer, scorer_hash
+from prm.scoring.base import NoRoomError, StepScorer, StepScores
 from tasks.base import Problem
 from tasks.errors import UsageError, unknown_name
 from treesearch.budget import Cost, Usage
@@ -129,11 +129,8 @@ class LoadedPRM(Value):
 
     @property
     def model_hash(self) -> str:
-        """That of `treesearch.engines.hf_load.weights_hash`."""
-        from treesearch.engines.hf_load import weights_hash
-
-        name = self.settings.prm
-        return weights_hash(str(embedded_folder()) if name == EMBEDDED else name)
+        """That of `prm.registry.scorer_hash`."""
+        return scorer_hash(self.settings.prm, self.settings)
 
     def oracle(self, policy: Policy) -> bool:
         """No: the model reads question and steps."""
@@ -212,10 +209,15 @@ class LoadedPRM(Value):
         head, steps = request
         if self._by_ids:
             return await self.scorer.score_ids(head, steps)
-        return await self.scorer.score(head, steps)
+        try:
+            return await self.scorer.score(head, steps)
+        except NoRoomError as error:
+            return error.spent
 
     def _value(self, reply: StepScores | None) -> Score:
-        return Score(None if reply is None else rounded(aggregate(reply.scores, self.settings.aggregate)))
+        if reply is None or not reply.scores:
+            return Score(None)
+        return Score(rounded(aggregate(reply.scores, self.settings.aggregate)))
 
 
 def reads_ids(scorer: Any, policy: Policy) -> bool:

@@ -133,12 +133,13 @@ def _check_training(config: LoopConfig, parts: Parts) -> None:
 
 def _check_records(builder: str, objective: str) -> None:
     """A builder of records that the objective does not read cannot train it; own builders are left alone."""
-    from selftrain.training.objectives import OBJECTIVES
+    from selftrain.training.objectives import OBJECTIVES, find_objective
 
     made = {row.records for row in OBJECTIVES.values() if builder in row.made_by}
-    row = OBJECTIVES.get(objective)
-    if row is not None and made and row.records not in made:
+    row = find_objective(objective)
+    if made and row.records not in made:
+        others = f"; builders for it: {', '.join(row.made_by)}" if row.made_by else ""
         raise UsageError(
             f"objective {objective!r} learns from {row.records}, builder {builder!r} makes "
-            f"{' and '.join(sorted(made))}; builders for it: {', '.join(row.made_by)}"
+            f"{' and '.join(sorted(made))}{others}"
         )

@@ -98,6 +98,16 @@ class Trainer(Protocol):
         ...
 
 
+class LogProbs(Protocol):
+    """Reads training trees again under a trained model."""
+
+    def __call__(
+        self, trees: Sequence[TrainingTree], *, model: str, config: Any, most_tokens: int
+    ) -> tuple[list[TrainingTree], list[list[float]]]:
+        """Those that were read, and the log-prob of each node of theirs."""
+        ...
+
+
 class PrmTrainer(Protocol):
     """Labels searched sets and trains a reward model on them, into ``out/prm/model``."""
 
@@ -126,6 +136,7 @@ _HOMES = {
     "open_builder": "selftrain.builders:open_builder",
     "train": "selftrain.training:train",
     "train_config": "selftrain.training:TrainConfig",
+    "log_probs": "selftrain.training.log_probs:log_probs_under",
     "train_prm": "selftrain.loop.labelling:train_prm",
     "decontaminate": "selftrain.decontamination:decontaminate",
     "decontamination": "selftrain.decontamination:Decontamination",
@@ -142,6 +153,7 @@ class Parts:
     open_builder: Callable[[str, Mapping[str, Any]], Callable[[Sequence[Searched]], BuiltData]] | None = None
     train: Trainer | None = None
     train_config: type | None = None
+    log_probs: LogProbs | None = None
     train_prm: PrmTrainer | None = None
     decontaminate: Callable[..., tuple[list[Problem], Any]] | None = None
     decontamination: type | None = None

@@ -29,8 +29,9 @@ from treesearch.atomic import write_json
 from treesearch.export import tree_to_json
 from treesearch.policy import Policy
 from treesearch.run.config import Resolved, resolve
+from treesearch.run.plan import Plan, prepare
 from treesearch.run.runner import Progress
-from treesearch.run.session import Plan, open_plan, prepare, search_plan
+from treesearch.run.session import open_plan, search_plan
 from treesearch.run.store import fold_trees, read_header, read_results
 from treesearch.run.summary import read_summary
 from treesearch.tree import Tree

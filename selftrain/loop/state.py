@@ -68,13 +68,18 @@ def stage_model(run: Path, iteration: int, stage: str, name: str) -> Model | Non
     return Model(place=str((folder / name).absolute()), hash=manifest.outputs["model"].hash)
 
 
+def trained_policy(run: Path, iteration: int, *, phase: int = 2) -> Model | None:
+    """The policy that an iteration trained; with `phase` 1 that of the first phase alone."""
+    later = stage_model(run, iteration, "train-2", MODEL) if phase > 1 else None
+    return later or stage_model(run, iteration, "train", MODEL)
+
+
 def candidate(run: Path, iteration: int, system: System, prm: PrmPart | None, *, phase: int = 2) -> System:
     """The system that an iteration made out of the current one: what is to be measured.
 
     With `phase` 1 the policy is the first phase's, whether or not there has been a second one.
     """
-    trained = stage_model(run, iteration, "train-2", MODEL) if phase > 1 else None
-    trained = trained or stage_model(run, iteration, "train", MODEL)
+    trained = trained_policy(run, iteration, phase=phase)
     reward = stage_model(run, iteration, "prm", PRM) if prm is not None else None
     found = replace(system, measured=iteration)
     if trained is not None:

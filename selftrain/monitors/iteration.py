@@ -39,6 +39,8 @@ class MonitorSettings:
     """n*: different right samples of a problem that are enough."""
     deepest: int = 8
     """The depth that stands for all deeper ones."""
+    logprob_tokens: int = 32768
+    """Tokens of training trees that a run reads again under the trained model; 0 for none."""
 
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1:
@@ -46,6 +48,8 @@ class MonitorSettings:
         for name in ("s", "wanted", "deepest"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.logprob_tokens < 0:
+            raise UsageError(f"logprob_tokens must be at least 0, got {self.logprob_tokens}")
         if self.rule not in ("answer", "answer+score", "score"):
             raise UsageError(f"rule must be answer, answer+score or score, got {self.rule!r}")
 

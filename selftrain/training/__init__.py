@@ -13,16 +13,31 @@ if TYPE_CHECKING:
     from prm.training.folder import Outcome
     from prm.training.loop import Progress
     from selftrain.training.config import TrainConfig
+    from selftrain.training.objectives import Objective
+    from selftrain.training.reads import PairSums, StepSums, TraceSums
     from selftrain.training.session import train
 
 _HOMES = {
+    "Objective": "selftrain.training.objectives",
     "Outcome": "prm.training.folder",
+    "PairSums": "selftrain.training.reads",
     "Progress": "prm.training.loop",
+    "StepSums": "selftrain.training.reads",
+    "TraceSums": "selftrain.training.reads",
     "TrainConfig": "selftrain.training.config",
     "train": "selftrain.training.session",
 }
 
-__all__ = ["Outcome", "Progress", "TrainConfig", "train"]
+__all__ = [
+    "Objective",
+    "Outcome",
+    "PairSums",
+    "Progress",
+    "StepSums",
+    "TraceSums",
+    "TrainConfig",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

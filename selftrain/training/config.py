@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from importlib.metadata import entry_points
 from typing import Literal
 
 from prm.training import config as shared
-from tasks.errors import UsageError
+from tasks.errors import UsageError, unknown_name
 
-ObjectiveName = Literal[
+BUILT_IN = (
     "sft",
     "dpo",
     "off-policy-dpo",
@@ -30,14 +31,25 @@ ObjectiveName = Literal[
     "upo",
     "nft",
     "simpo",
-]
+)
+"""The objectives of this package; `objectives` has a row of each."""
+GROUP = "treesearch.objectives"
+"""Entry points through which installed packages add rows; a built-in name wins over one of those."""
+
+
+def objective_names() -> list[str]:
+    """Every objective's name, then those of installed packages."""
+    return [
+        *BUILT_IN,
+        *sorted(entry.name for entry in entry_points(group=GROUP) if entry.name not in BUILT_IN),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Settings of a training run; see the module. `UsageError` for values out of range."""
 
-    objective: ObjectiveName = "sft"
+    objective: str = "sft"
     """What is learned, from which records, by which loss."""
     kind: Literal["sigmoid", "hinge", "ipo"] = "sigmoid"
     """Form of the DPO loss."""
@@ -124,6 +136,8 @@ class TrainConfig:
     """Project that the run belongs to there."""
 
     def __post_init__(self) -> None:
+        if self.objective not in BUILT_IN and self.objective not in objective_names():
+            raise unknown_name("objective", self.objective, objective_names())
         counts = ("batch_trees", "pass_tokens", "checkpoint_every", "log_every")
         for name in (*counts, "epochs", "clip", "learning_rate", "nft_epsilon"):
             _check(getattr(self, name) > 0, self, name, "above 0")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from selftrain.training.config import TrainConfig
 from selftrain.training.mixture import READERS
-from selftrain.training.objectives import OBJECTIVES, beta_of, reference_of
+from selftrain.training.objectives import beta_of, find_objective, reference_of
 from selftrain.training.reads import PairSums, StepSums, TraceSums
 from selftrain.training.units import Unit
 
@@ -30,7 +30,7 @@ COUNT = 7
 
 def figures(sums: Tensor, unit: Unit, config: TrainConfig) -> Tensor:
     """The sums ``[7]`` of a unit, from its edges' log-prob sums ``[N]``."""
-    records = OBJECTIVES[config.objective].records
+    records = find_objective(config.objective).records
     references = unit.references(sums.device)
     read: Any = READERS[records](sums.detach(), references, unit.index, unit.trees, config)
     if records == "pairs":

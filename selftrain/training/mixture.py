@@ -26,7 +26,7 @@ from selftrain import losses
 from selftrain.data.record import TrainingTree
 from selftrain.packing import EdgeIndex
 from selftrain.training.config import TrainConfig
-from selftrain.training.objectives import OBJECTIVES, Records, sft_weight_of
+from selftrain.training.objectives import Records, find_objective, sft_weight_of
 from selftrain.training.reads import (
     read_advantages,
     read_pairs,
@@ -61,7 +61,7 @@ def added_likelihood(config: TrainConfig) -> Literal["chosen", "traces"] | None:
 def divisors(trees: Iterable[TrainingTree], config: TrainConfig) -> Divisors:
     """The divisors of all records of `trees`: their weights, in likelihoods weights times tokens."""
     trees = list(trees)
-    row = OBJECTIVES[config.objective]
+    row = find_objective(config.objective)
     if row.records == "pairs":
         main = sum(weight_of(pair, config) for tree in trees for pair in tree.pairs)
     elif row.records == "advantages":
@@ -104,7 +104,7 @@ def batch_loss(
 
     `index` numbers the edges of `trees`. Edges that no record names may be NaN in `sums` and `references`.
     """
-    row = OBJECTIVES[config.objective]
+    row = find_objective(config.objective)
     loss = sums.new_zeros(())
     if totals.main > 0:
         read = READERS[row.records](sums, references, index, trees, config)

@@ -1,7 +1,8 @@
 """The objectives: which records each learns from, against which reference, and its loss.
 
-Contract: `OBJECTIVES` is the one table. A loss reads exactly the objective's kind of record, as `reads` gives
-it, and divides by a total that the caller passes (`mixture`).
+Contract: `OBJECTIVES` is the one table; installed packages add rows through entry points of the group
+`config.GROUP`, and `find_objective` knows both. A loss reads exactly the objective's kind of record, as
+`reads` gives it, and divides by a total that the caller passes (`mixture`).
 
 What the records' fields become:
 
@@ -23,14 +24,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from importlib.metadata import entry_points
 from typing import Any, Literal
 
 from torch import Tensor
 
 from selftrain import losses
-from selftrain.training.config import TrainConfig
+from selftrain.training.config import GROUP, TrainConfig, objective_names
 from selftrain.training.reads import PairSums, StepSums, TraceSums
-from tasks.errors import UsageError
+from tasks.errors import UsageError, unknown_name
 
 Records = Literal["traces", "pairs", "advantages"]
 
@@ -55,9 +57,22 @@ class Objective:
     own: frozenset[str] = frozenset()
 
 
+def find_objective(name: str) -> Objective:
+    """The row of a name; `UsageError` names the nearest, or an entry point that is no row."""
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            own = entry.load()
+            if not isinstance(own, Objective):
+                raise UsageError(f"objective {name!r}: {entry.value} is no selftrain.training.Objective")
+            return own
+    raise unknown_name("objective", name, objective_names())
+
+
 def objective_of(config: TrainConfig) -> Objective:
-    """The table's row of a config; `UsageError` for a setting or reference that the objective cannot use."""
-    found = OBJECTIVES[config.objective]
+    """The row of a config; `UsageError` for a setting or reference that the objective cannot use."""
+    found = find_objective(config.objective)
     others = frozenset[str]().union(*(row.own for row in OBJECTIVES.values())) - found.own
     for field in fields(TrainConfig):
         if field.name in others and getattr(config, field.name) != field.default:
@@ -77,12 +92,12 @@ def objective_of(config: TrainConfig) -> Objective:
 
 def reference_of(config: TrainConfig) -> str:
     """Where the reference's log-probs come from: `stored`, `base` or `none`."""
-    return OBJECTIVES[config.objective].references[0] if config.reference == "auto" else config.reference
+    return find_objective(config.objective).references[0] if config.reference == "auto" else config.reference
 
 
 def beta_of(config: TrainConfig) -> float:
     """The scale of log-ratios: the config's, or the published one (1 for losses without one)."""
-    return (OBJECTIVES[config.objective].beta or 1.0) if config.beta is None else config.beta
+    return (find_objective(config.objective).beta or 1.0) if config.beta is None else config.beta
 
 
 def sft_weight_of(config: TrainConfig) -> float:
@@ -251,4 +266,4 @@ OBJECTIVES: dict[str, Objective] = {
         records="pairs", loss=_simpo, made_by=_PAIR_BUILDERS, beta=2.0, own=_TERMS | {"gamma"}
     ),
 }
-"""Every objective by name."""
+"""Every objective of this package by name."""

@@ -23,7 +23,7 @@ from prm.training.layout import check_ids
 from selftrain.data.record import Advantages, Pair, Trace, TrainingTree
 from selftrain.training.config import TrainConfig
 from selftrain.training.mixture import added_likelihood
-from selftrain.training.objectives import OBJECTIVES, reference_of
+from selftrain.training.objectives import find_objective, reference_of
 from selftrain.training.reads import right_rate, side_nodes, tokens_of, trained_nodes, weight_of
 from tasks.errors import DataError
 
@@ -58,7 +58,7 @@ def select(trees: Sequence[TrainingTree], config: TrainConfig, *, context: int, 
             kept.append(found)
     _refuse(config.too_long, filter_.dropped["too-long"], f"longer than {filter_.limit} tokens", "too_long")
     _refuse(config.unscored, filter_.dropped["unscored"], "without stored log-probs", "unscored")
-    records = OBJECTIVES[config.objective].records
+    records = find_objective(config.objective).records
     if not any(getattr(tree, records) for tree in kept):
         raise DataError(_nothing_left(len(trees), config, filter_.dropped))
     counts = {
@@ -75,11 +75,12 @@ def _named(dropped: Counter[str]) -> dict[str, int]:
 
 
 def _nothing_left(count: int, config: TrainConfig, dropped: Counter[str]) -> str:
-    row = OBJECTIVES[config.objective]
+    row = find_objective(config.objective)
     reasons = ", ".join(f"{name} {number}" for name, number in sorted(dropped.items()) if number)
+    made_by = f"; builders that make them: {', '.join(row.made_by)}" if row.made_by else ""
     return (
         f"objective {config.objective!r} learns from {row.records}, and none of {count} trees has any that "
-        f"can be used (dropped: {reasons or 'nothing'}); builders that make them: {', '.join(row.made_by)}"
+        f"can be used (dropped: {reasons or 'nothing'}){made_by}"
     )
 
 
@@ -98,7 +99,7 @@ class _Filter:
         self.config = config
         self.limit = min(context, config.row_tokens or context)
         self.dropped: Counter[str] = Counter()
-        self._row = OBJECTIVES[config.objective]
+        self._row = find_objective(config.objective)
         self._stored = reference_of(config) == "stored"
 
     def __call__(self, tree: TrainingTree) -> TrainingTree | None:

@@ -97,6 +97,35 @@ def test_a_file_of_other_labels_is_refused_and_says_why(tmp_path: Path) -> None:
         labelled(LabelConfig(completions=2, method="omega", **shared))
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"temperature": 0.5}, "temperature None, not 0.5"),
+        ({"solutions": 2}, "solutions 1, not 2"),
+        ({"settings": {**SCRIPTED["settings"], "policy.top_p": 0.9}}, "policy.top_p None, not 0.9"),
+    ],
+)
+def test_a_file_is_not_gone_on_with_under_other_settings(
+    tmp_path: Path, other: dict[str, Any], said: str
+) -> None:
+    shared = {"out": str(tmp_path / "r.jsonl"), "data": str(problems(tmp_path)), "completions": 2, **SCRIPTED}
+    labelled(LabelConfig(solutions=1, limit=1, **shared))
+    before = (tmp_path / "r.jsonl").read_bytes()
+    with pytest.raises(UsageError, match=f"holds labels made with {said}; name another file"):
+        labelled(LabelConfig(**{"solutions": 1, **shared, **other}))
+    assert (tmp_path / "r.jsonl").read_bytes() == before
+    assert labelled(LabelConfig(solutions=1, concurrency=3, **shared))["n_new_records"] > 0
+
+
+def test_damaged_settings_beside_a_file_are_named(tmp_path: Path) -> None:
+    shared = {"out": str(tmp_path / "r.jsonl"), "data": str(problems(tmp_path)), "completions": 2, **SCRIPTED}
+    labelled(LabelConfig(**shared))
+    (tmp_path / "r.jsonl.settings.json").write_text("{")
+    with pytest.raises(DataError, match=r"r\.jsonl\.settings\.json: not the settings of labels"):
+        labelled(LabelConfig(**shared))
+
+
 def test_a_file_of_another_of_a_servers_models_is_refused_and_one_of_the_only_model_is_not(
     tmp_path: Path,
 ) -> None:

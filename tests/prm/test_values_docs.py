@@ -16,7 +16,7 @@ from prm.values.ensemble import EnsembleValue
 from prm.values.judge import Judge
 from prm.values.self_reward import SelfReward
 from treesearch.run.config import resolve
-from treesearch.run.session import prepare
+from treesearch.run.plan import prepare
 from treesearch.settings import build, parse_assignments
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +22,7 @@ from judge_worlds import (
 )
 from values_worlds import ReadingEngine, done, policy_for, score, values
 
+from prm.scoring.base import StepScores
 from prm.values.judge import Judge
 from prm.values.judge_bench import share
 from prm.values.judge_grades import voted
@@ -248,6 +252,31 @@ def test_only_the_judgements_that_the_scalar_model_likes_best_vote() -> None:
     assert got.usage == Usage(
         value_tokens=2 * written, prompt_tokens=engine.usage.prompt_tokens + read - written, calls=12
     )
+
+
+class Remembering(Meta):
+    """Reads nothing that it has read before, and says what a whole reading is."""
+
+    readers = 2
+
+    def sizes(self, question: str, steps: Sequence[str]) -> list[int]:
+        return [len(question), *map(len, steps)]
+
+    async def score(self, question: str, steps: Sequence[str]) -> StepScores:
+        known = (question, steps[0]) in self.asked
+        found = await super().score(question, steps)
+        return replace(found, tokens=0 if known else self.readers * found.tokens)
+
+
+def test_what_the_scalar_model_remembers_changes_no_count() -> None:
+    meta = Remembering()
+    given: dict[str, Any] = {"ranked_by": meta, "mode": "grades", "k": 6, "k_meta": 2, "meta": "m"}
+    first, again = (
+        score(opened(ReadingEngine(script=grading(by_digit, noise=1)), **given), PATHS, seed=2)
+        for _ in range(2)
+    )
+    assert again == first
+    assert first.usage.prompt_tokens > sum(len(prompt) for prompt, _ in meta.asked[:6])
 
 
 def test_keeping_all_judgements_is_plain_voting_and_asks_nobody() -> None:

@@ -22,6 +22,7 @@ from judge_worlds import (
 from toy_worlds import SCENARIOS, WALK, UnrulyEngine, run, search, tree_bytes, variants
 from values_worlds import PLENTY, ReadingEngine, done, policy_for, score, step, values
 
+from prm.registry import ScorerSettings, scorer_hash
 from prm.values.judge import Judge, OpenJudge
 from prm.values.judge_bench import Price, share
 from prm.values.judge_prompt import prompt_ids, verdict_prompt, word_ids
@@ -236,6 +237,12 @@ def test_where_the_scalar_model_cannot_be_opened_the_judge_is_closed_again(
     with pytest.raises(SearchError, match="/nowhere/at/all"):
         asyncio.run(judge.load(policy_for()))
     assert closed == ["other"]
+
+
+def test_its_hash_is_of_the_scalar_model_too() -> None:
+    given = {"mode": "grades", "k": 2, "k_meta": 1, "meta": "embedded"}
+    judge = opened(ReadingEngine(), ranked_by=Meta(), **given)
+    assert judge.model_hash == "+" + scorer_hash("embedded", ScorerSettings())
 
 
 def test_a_failing_judge_fails_the_score() -> None:

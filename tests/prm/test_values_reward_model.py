@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +20,14 @@ from toy_worlds import ALGORITHMS, SCENARIOS, WALK, UnrulyEngine, run, search, v
 
 from prm.aggregates import aggregate
 from prm.conventions import find as find_convention
-from prm.registry import ScorerSettings, open_scorer
+from prm.registry import ScorerSettings, embedded_folder, open_scorer, scorer_hash
 from prm.scoring.base import StepScores
 from prm.scoring.generative import GenerativeScorer, JudgeOptions
 from prm.values import reward_model
 from prm.values.reward_model import LoadedPRM, PRMValue
 from tasks.base import Problem
 from tasks.errors import UsageError
+from treesearch.atomic import write_json
 from treesearch.budget import Budget, Cost
 from treesearch.engines.base import EngineError, EngineUsage, FinishReason, Sample, SamplingParams
 from treesearch.engines.hf_tokenizer import HFTokenizer
@@ -237,7 +241,7 @@ class Writer:
     max_context = 100_000
 
     def __init__(self) -> None:
-        self.tokenizer, self.usage = HFTokenizer(TOKENIZER), EngineUsage()
+        self.tokenizer, self.usage, self.longest = HFTokenizer(TOKENIZER), EngineUsage(), 0
 
     async def sample(self, prompt_ids: Sequence[int], n: int, params: SamplingParams) -> list[Sample]:
         texts = ["abc"[: 1 + (params.seed + number) % 3] for number in range(n)]
@@ -251,6 +255,7 @@ class Writer:
     async def logprobs(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> list[float]:
         self.usage.prompt_tokens += len(prompt_ids)
         self.usage.generated_tokens += len(completion_ids)
+        self.longest = max(self.longest, len(prompt_ids) + len(completion_ids))
         return [-(1 + zlib.crc32(str((*prompt_ids, *completion_ids)).encode()) % 7) for _ in completion_ids]
 
     async def close(self) -> None:
@@ -299,6 +304,35 @@ def test_the_count_of_a_judge_does_not_depend_on_what_it_remembers(family: str) 
     first = score(warm, [PATH[:1]]).usage
     assert whole.value_tokens == first.value_tokens + grown.usage.value_tokens
     assert whole.prompt_tokens == first.prompt_tokens + grown.usage.prompt_tokens
+
+
+@pytest.mark.parametrize("family", ["genprm", "thinkprm"])
+def test_a_path_that_a_judge_has_no_room_for_has_no_value_and_what_it_wrote_is_counted(family: str) -> None:
+    class Small(Writer):
+        max_context = 0
+
+        async def sample(self, prompt_ids: Sequence[int], n: int, params: SamplingParams) -> list[Sample]:
+            assert len(prompt_ids) + params.max_tokens <= self.max_context
+            return await super().sample(prompt_ids, n, params)
+
+    wide = Writer()
+    score(loaded(judge(family, wide)), [PATH[:1]])
+    longest = wide.longest
+    engine = Small()
+    engine.max_context = longest + 40
+    value = loaded(judge(family, engine))
+    paths = [PATH[:1], (*PATH, step("5" * 200))]
+    found = score(value, paths)
+    assert found.scores[0].value is not None
+    assert found.scores[1].value is None
+    assert found.usage.value_tokens + found.usage.prompt_tokens > 0
+    assert score(value, paths) == found  # what it remembers changes nothing
+    grown = score(value, [paths[1]], known=1)
+    fresh = Small()
+    fresh.max_context = engine.max_context
+    assert score(loaded(judge(family, fresh)), [paths[1]], known=1) == grown
+    with pytest.raises(EngineError, match=r"context of \d+ tokens, which step [23] of 3 does not fit"):
+        asyncio.run(judge(family, fresh).score(WALK.question, [each.text for each in paths[1]]))
 
 
 def test_the_most_that_a_judge_may_write_about_new_steps_is_reserved() -> None:
@@ -396,3 +430,21 @@ def test_the_question_that_is_scored_is_the_problem_s_and_never_its_gold() -> No
     value = loaded(reader)
     asyncio.run(value.score(policy, problem, [(step("x\n"),)], grant=PLENTY, seed=0, known=0))
     assert "77" not in str(reader.asked)
+
+
+def test_its_hash_is_of_all_that_gives_the_scores_and_not_of_where_it_lies(
+    pair: list[str], tmp_path: Path
+) -> None:
+    shipped = scorer_hash("embedded", ScorerSettings())
+    copy = tmp_path / "copy"
+    shutil.copytree(embedded_folder(), copy)
+    assert scorer_hash(str(copy), ScorerSettings()) == shipped
+    card = json.loads((copy / "prm.json").read_text())
+    card["trained"]["held_out"] = {}
+    write_json(copy / "prm.json", card)
+    assert scorer_hash(str(copy), ScorerSettings()) == shipped
+    card["calibration"]["a"] += 0.1
+    write_json(copy / "prm.json", card)
+    assert scorer_hash(str(copy), ScorerSettings()) != shipped
+    ratios = {scorer_hash(pair[0], ScorerSettings(reference=other)) for other in pair}
+    assert len(ratios | {scorer_hash(pair[0], ScorerSettings())}) == 3

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "treesearch"))
 import torch
 from loop_worlds import World, make_world
 
+import prm.labels.store
 import prm.training
 import selftrain.loop.labelling
 import selftrain.loop.session
@@ -39,6 +40,7 @@ from selftrain.loop.layout import iteration_folder
 torch.set_num_threads(1)
 # Writes that do not depend on the clock: a commit for each record, and no summary on the way.
 treesearch.journal.COMMIT_SECONDS = 0.0
+prm.labels.store.COMMIT_SECONDS = 0.0
 treesearch.run.session.CHECKPOINT_S = float("inf")
 treesearch.run.session.prewarm = lambda: None  # these answers are graded in the process
 for loaded in (prm.training.train, selftrain.training.train):  # children need not import them again

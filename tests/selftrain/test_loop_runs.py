@@ -78,6 +78,8 @@ def test_every_stage_runs_once_and_a_second_call_takes_all_of_them_over(world: W
     assert started == counts(out, "finish")
     assert set(started.values()) == {1}
     assert len(started) == 16
+    seen = json.loads((stage_folder(out, 2, "monitors") / "monitors.json").read_text())
+    assert seen["logprob.traces.after"] < 0 < seen["logprob.traces"]  # read again under the trained model
 
 
 def test_two_runs_of_one_seed_have_the_same_hashes_and_those_of_another_seed_differ(

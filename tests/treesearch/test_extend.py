@@ -14,7 +14,8 @@ from tasks.errors import UsageError
 from treesearch.journal import read_journal
 from treesearch.run.config import resolve
 from treesearch.run.extend import enlarged, extend
-from treesearch.run.session import prepare, run_plan
+from treesearch.run.plan import prepare
+from treesearch.run.session import run_plan
 from treesearch.run.store import fold_trees, read_header, read_results
 
 

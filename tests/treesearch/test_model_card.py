@@ -11,8 +11,8 @@ import pytest
 from tasks.errors import DataError, UsageError
 from treesearch.policies import embedded_folder, policy_config, read_card
 from treesearch.run.config import resolve
+from treesearch.run.plan import prepare
 from treesearch.run.recommended import recommended
-from treesearch.run.session import prepare
 
 RANKED = ("best-of-n", "beam", "dvts", "best-first")
 

@@ -20,7 +20,8 @@ from treesearch.engines import openai
 from treesearch.engines.base import EngineUsage
 from treesearch.engines.scripted import CharTokenizer
 from treesearch.run.config import RunConfig, from_json, resolve
-from treesearch.run.session import Outcome, open_plan, prepare, search_plan
+from treesearch.run.plan import prepare
+from treesearch.run.session import Outcome, open_plan, search_plan
 
 PROBLEMS = 40
 SETTINGS: dict[str, Any] = {

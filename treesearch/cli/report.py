@@ -11,7 +11,7 @@ from treesearch.cli.terminal import one_line, say, tell
 
 if TYPE_CHECKING:
     from treesearch.run.config import RunConfig
-    from treesearch.run.session import Plan
+    from treesearch.run.plan import Plan
     from treesearch.tree import Tree
 
 _SHOWN_FAILURES = 5

@@ -103,7 +103,7 @@ def _show_tree(overview: Overview, name: str, *, everything: bool, as_json: bool
 def _problem(overview: Overview, name: str) -> Problem:
     """The problem from the run's data; without its question where the data cannot be read any more."""
     from tasks.base import Problem
-    from treesearch.run.session import prepare
+    from treesearch.run.plan import prepare
 
     try:
         problems = prepare(overview.header.resolved).problems

@@ -16,7 +16,8 @@ from treesearch.cli.terminal import say_json, tell
 
 if TYPE_CHECKING:
     from treesearch.run.overview import Overview
-    from treesearch.run.session import Outcome, Plan
+    from treesearch.run.plan import Plan
+    from treesearch.run.session import Outcome
 
 _BUDGETS = ("budget_tokens", "budget_calls", "budget_nodes", "budget_seconds")
 
@@ -46,8 +47,8 @@ def solve(
     """Solve problems, or one QUESTION, by searching with a language model."""
     flags = dict(locals())  # the parameters by name: but for three, they are the fields of `RunConfig`
     from treesearch.run.config import resolve
+    from treesearch.run.plan import prepare
     from treesearch.run.recommended import recommended
-    from treesearch.run.session import prepare
     from treesearch.settings import parse_assignments
 
     for name in ("config", "run", "as_json"):
@@ -74,7 +75,7 @@ def resume(
 
     from treesearch.run.extend import enlarged, extend, parse_limits, reopened
     from treesearch.run.overview import find_run, read_overview
-    from treesearch.run.session import prepare
+    from treesearch.run.plan import prepare
     from treesearch.run.summary import read_summary
 
     folder = find_run(run)

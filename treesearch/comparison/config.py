@@ -16,7 +16,7 @@ from typing import Any
 from tasks.errors import UsageError, unknown_name
 from treesearch.comparison.methods import Method, read_method, with_baselines
 from treesearch.run.config import RUNTIME, Resolved, RunConfig, resolve
-from treesearch.run.session import anchored
+from treesearch.run.plan import anchored
 from treesearch.settings import read_settings, read_yaml, split_settings
 
 DEFAULT_BUDGETS = (1_000, 4_000, 16_000)

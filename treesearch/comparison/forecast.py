@@ -29,7 +29,7 @@ from treesearch.engines.base import Sample, SamplingParams
 from treesearch.engines.scripted import ScriptedEngine
 from treesearch.policies import card_folder, policy_config
 from treesearch.policy import Policy
-from treesearch.run.session import Plan
+from treesearch.run.plan import Plan
 from treesearch.run.store import read_results
 from treesearch.tree import Tree
 

@@ -26,9 +26,10 @@ from treesearch.comparison.results import compare_rows
 from treesearch.comparison.sharing import searched_by, searches_first
 from treesearch.comparison.table import markdown
 from treesearch.policy import Policy, PolicyConfig
+from treesearch.run.plan import Plan, prepare
 from treesearch.run.reanswer import answer_again
 from treesearch.run.runner import Progress
-from treesearch.run.session import Plan, open_plan, prepare, search_plan
+from treesearch.run.session import open_plan, search_plan
 from treesearch.run.store import make_header, refuse_other
 from treesearch.settings import build
 

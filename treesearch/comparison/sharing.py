@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from treesearch.comparison.cells import Cell
+from treesearch.run.plan import Plan
 from treesearch.run.reanswer import answers_from, can_be_answered_again
-from treesearch.run.session import Plan
 
 
 def searched_by(

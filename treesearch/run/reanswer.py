@@ -16,7 +16,7 @@ from typing import Any
 from treesearch.algorithms.sampling import BestOfN, SelfConsistency
 from treesearch.engines.base import EngineUsage
 from treesearch.run.config import RunConfig
-from treesearch.run.session import Plan
+from treesearch.run.plan import Plan
 from treesearch.run.store import (
     JOURNAL,
     RunStore,

@@ -1,11 +1,11 @@
-"""A whole run from its configuration: open everything, search every problem, sum up, close everything.
+"""A whole run from its plan: open everything, search every problem, sum up, close everything.
 
     plan = prepare(resolve({"task": "countdown", "algorithm": "beam"}))
     outcome = await run_plan(plan, Path("runs/first"))
 
-`prepare` checks every name and setting and loads the problems, without a model. `run_plan` opens the model
-and searches what the run directory does not hold yet, so it starts a run and takes one up alike. Nothing here
-writes to a terminal: `on_change` is called with the progress at least once a second.
+`run_plan` opens the model and searches what the run directory does not hold yet, so it starts a run and takes
+one up alike. Nothing here writes to a terminal: `on_change` is called with the progress at least once a
+second.
 
 `seconds` of a summary is the wall time of the search, model loading aside, of all parts of the run; what a
 part spent since its last checkpoint (`CHECKPOINT_S`) is lost to a kill. The same holds for `engine`.
@@ -18,41 +18,31 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.base import Problem, Task
-from tasks.errors import DataError, MissingPrerequisiteError, UsageError, unknown_name
+from tasks.errors import MissingPrerequisiteError, UsageError
 from tasks.math import MathTask, prewarm, shutdown
-from treesearch.algorithms.base import Algorithm
-from treesearch.api import fit_policy, open_algorithm, open_task, open_value
-from treesearch.engines.address import is_url
+from treesearch.api import fit_policy
 from treesearch.engines.base import EngineUsage
 from treesearch.policies import (
-    EMBEDDED,
-    card_folder,
     open_policy,
-    policy_config,
     served_note,
-    settings_of_engine,
 )
 from treesearch.policy import Policy
-from treesearch.registry import names
 from treesearch.run.config import Resolved
 from treesearch.run.extend import before, extend
+from treesearch.run.plan import Plan, prepare
 from treesearch.run.runner import Progress, Runner
 from treesearch.run.store import RunStore, fold_trees, make_header, refuse_other
 from treesearch.run.summary import read_summary, summarise
-from treesearch.settings import split_settings
-from treesearch.values.base import Value
 
 CHECKPOINT_S = 10.0
 _GRADER_FAILS_WITHIN_S = 0.3
 _LOCAL = ("torch", "transformers", "safetensors", "tokenizers", "vllm")
 _EXTRAS = {"vllm": "vllm"}
 """Extra of this package that an engine needs, where it is not `local`."""
-_TOKENIZER = "engine.tokenizer"
 OnChange = Callable[[Progress], None]
 
 
@@ -61,89 +51,11 @@ def _ignore(_: Progress) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A configuration with all that it names, but for the model. `note` is what the model's card says.
-
-    `extends` are the limits that grow as against the run that is gone on with (`run.extend`).
-    """
-
-    resolved: Resolved
-    task: Task
-    problems: Sequence[Problem]
-    algorithm: Algorithm
-    value: Value
-    settings: Mapping[str, Mapping[str, Any]]
-    note: str
-    extends: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
-
-
-@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The summary of a run and the results of all its problems."""
 
     summary: dict[str, Any]
     rows: list[dict[str, Any]]
-
-
-def prepare(resolved: Resolved) -> Plan:
-    """Check names and settings, load the problems; paths become absolute, so that a run can move on.
-
-    Raises `UsageError` for a wrong name or setting, `DataError` for problems that cannot be read.
-    """
-    resolved = anchored(resolved)
-    config = resolved.config
-    settings = split_settings(config.settings)
-    task = open_task(config.task)
-    algorithm = open_algorithm(config.algorithm, settings["algorithm"])
-    algorithm.require_end(config.budget())
-    value = open_value(config.value, algorithm, settings["value"])
-    if config.engine not in names("engine"):
-        raise unknown_name("engine", config.engine, names("engine"))
-    settings_of_engine(
-        config.policy,
-        config.engine,
-        settings["engine"],
-        model=config.model,
-        engine_args=config.engine_args,
-    )
-    _, note = policy_config(card_folder(config.policy, settings["engine"]), settings["policy"])
-    return Plan(
-        resolved=resolved,
-        task=task,
-        problems=_load(task, resolved),
-        algorithm=algorithm,
-        value=value,
-        settings=settings,
-        note=note,
-    )
-
-
-def anchored(resolved: Resolved) -> Resolved:
-    """The configuration with local paths made absolute."""
-    config = resolved.config
-    if config.data is not None:
-        config = replace(config, data=str(Path(config.data).expanduser().absolute()))
-    if config.policy != EMBEDDED and not is_url(config.policy) and Path(config.policy).expanduser().is_dir():
-        config = replace(config, policy=str(Path(config.policy).expanduser().absolute()))
-    tokenizer = config.settings.get(_TOKENIZER)
-    if tokenizer is not None and Path(str(tokenizer)).expanduser().is_dir():
-        anchored = {_TOKENIZER: str(Path(str(tokenizer)).expanduser().absolute())}
-        config = replace(config, settings={**config.settings, **anchored})
-    return replace(resolved, config=config)
-
-
-def _load(task: Task, resolved: Resolved) -> list[Problem]:
-    config = resolved.config
-    if config.question is not None:
-        return [task.problem(config.question)]
-    data = Path(config.data) if config.data is not None else None
-    problems = task.load(data, limit=config.limit, seed=config.seed)
-    if not problems:
-        raise DataError(f"{config.data or task.name}: no problem to solve")
-    if other := {problem.task for problem in problems} - {task.name}:
-        named = " and ".join(sorted(other))
-        raise UsageError(f"{config.data} holds problems of the task {named}, not {task.name}; use --task")
-    return problems
 
 
 async def run_problems(resolved: Resolved, folder: Path, on_change: OnChange = _ignore) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from selftrain.loop.context import Context, StageError
 from selftrain.loop.manifest import Costs, Done, Manifest, model_output
@@ -22,11 +23,8 @@ NAME = "train"
 async def train(run: Context, iteration: int, base: Model, data: Manifest, *, phase: int = 1) -> Manifest:
     """Train `base` on what the stage `build` of the same phase made."""
     name = NAME if phase == 1 else f"{NAME}-{phase}"
-    part = run.config.train
-    given = {} if part is None else dict(part.settings)
-    config = build(
-        run.parts.get("train_config"), {"seed": run.seed(iteration, name) % 2**31} | given, what="training"
-    )
+    given = _given(run)
+    config = training_config(run, iteration, name)
     source = run.path(iteration, data.identity.stage) / TREES
     inputs = {"base": base.hash, "trees": data.outputs[TREES].hash}
 
@@ -58,3 +56,14 @@ async def train(run: Context, iteration: int, base: Model, data: Manifest, *, ph
         )
 
     return await run.stage(name, iteration, work, inputs=inputs, settings=given)
+
+
+def training_config(run: Context, iteration: int, name: str) -> Any:
+    """How the policy is trained in the stage `name` of an iteration."""
+    seed = {"seed": run.seed(iteration, name) % 2**31}
+    return build(run.parts.get("train_config"), seed | _given(run), what="training")
+
+
+def _given(run: Context) -> dict[str, Any]:
+    part = run.config.train
+    return {} if part is None else dict(part.settings)
