@@ -116,21 +116,22 @@ def read_rows(path: Path) -> Iterator[Row]:
     if not text.strip():
         raise DataError(f"{path}: the file is empty")
     found = _array(path, text) if text.lstrip().startswith("[") else _lines(path, text)
-    for line, content in found:
+    for line, content, written in found:
         if not isinstance(content, dict):
             raise DataError(f"{path}:{line}: expected a JSON object, found {_shown(content)}")
         try:
-            check_text(content, text)
+            check_text(content, written)
         except ValueError as error:
             raise DataError(f"{path}:{line}: {error}") from error
         yield Row(path, line, content)
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    number = 0
+def _lines(path: Path, text: str) -> Iterator[tuple[int, Any, str]]:
+    """Every object with its line and as it is written."""
+    number, line = 0, ""
 
     def numbered() -> Iterator[str]:
-        nonlocal number
+        nonlocal number, line
         for line in text.split("\n"):
             number += 1
             if line.strip():
@@ -145,10 +146,11 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
             except (jsonlines.InvalidLineError, ValueError, RecursionError) as error:
                 reason = getattr(error, "__cause__", None) or error
                 raise DataError(f"{path}:{number}: not JSON ({reason})") from error
-            yield number, value
+            yield number, value, line
 
 
-def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def _array(path: Path, text: str) -> Iterator[tuple[int, Any, str]]:
+    """As `_lines`, of a JSON array."""
     decoder = json.JSONDecoder()
     position, line, counted = text.index("[") + 1, 1, 0
     while True:
@@ -156,13 +158,14 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         if text[position : position + 1] == "]":
             return
         line, counted = line + text.count("\n", counted, position), position
+        begin = position
         try:
-            value, position = decoder.raw_decode(text, position)
+            value, position = decoder.raw_decode(text, begin)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{line}: not usable JSON ({error})") from error
-        yield line, value
+        yield line, value, text[begin:position]
         position = _after_space(text, position)
         if text[position : position + 1] == ",":
             position += 1
