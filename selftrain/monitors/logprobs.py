@@ -50,7 +50,7 @@ def chosen_logprobs(
     for number, one in enumerate(trees):
         now = after[number] if after is not None else None
         for pair in one.pairs:
-            sides = (_side(one, _below(one, end, pair.above), now) for end in (pair.chosen, pair.rejected))
+            sides = (_side(one, one.tree.below(pair.above, end), now) for end in (pair.chosen, pair.rejected))
             pairs.append((next(sides), next(sides)))
         for trace in one.traces:
             if trace.right is not False:
@@ -99,11 +99,6 @@ def _side(tree: TrainingTree, steps: Sequence[int], now: _Sums | None) -> _Side:
 def _total(sums: _Sums) -> float | None:
     known = [one for one in sums if one is not None and not math.isnan(one)]
     return math.fsum(known) if len(known) == len(sums) else None
-
-
-def _below(tree: TrainingTree, node: int, above: int) -> list[int]:
-    path = tree.tree.path(node)
-    return path[path.index(above) + 1 :]
 
 
 def _known(side: _Side, trained: bool) -> bool:

@@ -72,10 +72,7 @@ class EdgeIndex:
         count = 0
         for tree, above, node in spans:
             self.edge(tree, node)
-            path = self.trees[tree].path(node)
-            if above not in path:
-                raise UsageError(f"node {above} is not on the path to node {node} of tree {tree}: {path}")
-            below = path[path.index(above) + 1 :]
+            below = self.trees[tree].below(above, node)
             edges.extend(self._first[tree] + one for one in below)
             owner.extend([count] * len(below))
             count += 1

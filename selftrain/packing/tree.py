@@ -82,6 +82,13 @@ class TokenTree:
             node = self.parents[node]
         return found[::-1]
 
+    def below(self, above: int, node: int) -> list[int]:
+        """Nodes below `above` down to `node`; `UsageError` where `above` is not on the path to it."""
+        path = self.path(node)
+        if above not in path:
+            raise UsageError(f"node {above} is not on the path to node {node}: {path}")
+        return path[path.index(above) + 1 :]
+
     def starts(self) -> list[int]:
         """Depth in tokens of each node's first token: how many tokens of its path are before it."""
         found = [0] * len(self)

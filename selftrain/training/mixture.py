@@ -31,7 +31,6 @@ from selftrain.training.reads import (
     read_advantages,
     read_pairs,
     read_traces,
-    side_nodes,
     tokens_of,
     trained_nodes,
     weight_of,
@@ -86,7 +85,7 @@ def _trace_tokens(trees: Sequence[TrainingTree], config: TrainConfig) -> float:
 
 def _chosen_tokens(trees: Sequence[TrainingTree], config: TrainConfig) -> float:
     return sum(
-        weight_of(pair, config) * tokens_of(tree, side_nodes(tree, pair, pair.chosen))
+        weight_of(pair, config) * tokens_of(tree, tree.tree.below(pair.above, pair.chosen))
         for tree in trees
         for pair in tree.pairs
     )

@@ -80,17 +80,11 @@ def trained_nodes(tree: TrainingTree, trace: Trace) -> list[int]:
     return [node for node in tree.tree.path(trace.node)[1:] if node not in trace.untrained]
 
 
-def side_nodes(tree: TrainingTree, pair: Pair, node: int) -> list[int]:
-    """The steps below `pair.above` down to `node`, one of the pair's two sides."""
-    path = tree.tree.path(node)
-    return path[path.index(pair.above) + 1 :]
-
-
 def named_nodes(tree: TrainingTree) -> frozenset[int]:
     """The nodes whose log-probs the tree's pairs, traces and advantages need."""
     found = {node for trace in tree.traces for node in trained_nodes(tree, trace)}
     for pair in tree.pairs:
-        found.update(side_nodes(tree, pair, pair.chosen), side_nodes(tree, pair, pair.rejected))
+        found.update(tree.tree.below(pair.above, pair.chosen), tree.tree.below(pair.above, pair.rejected))
     for state in tree.advantages:
         found.update(state.nodes)
     return frozenset(found)

@@ -24,7 +24,7 @@ from selftrain.data.record import Advantages, Pair, Trace, TrainingTree
 from selftrain.training.config import TrainConfig
 from selftrain.training.mixture import added_likelihood
 from selftrain.training.objectives import find_objective, reference_of
-from selftrain.training.reads import right_rate, side_nodes, tokens_of, trained_nodes, weight_of
+from selftrain.training.reads import right_rate, tokens_of, trained_nodes, weight_of
 from tasks.errors import DataError
 
 R = TypeVar("R", Trace, Pair, Advantages)
@@ -148,7 +148,7 @@ class _Filter:
             _check_range(tree, "smoothing (times smoothing_scale)", scaled, 0, self._row.most_smoothing)
         if not self._weighs(tree, pair):
             return "weight-zero"
-        nodes = [*side_nodes(tree, pair, pair.chosen), *side_nodes(tree, pair, pair.rejected)]
+        nodes = [*tree.tree.below(pair.above, pair.chosen), *tree.tree.below(pair.above, pair.rejected)]
         return self._fault(tree, [pair.chosen, pair.rejected], nodes, compared=True)
 
     def _weighs(self, tree: TrainingTree, record: Pair | Trace) -> bool:
