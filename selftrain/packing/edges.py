@@ -72,7 +72,10 @@ class EdgeIndex:
         count = 0
         for tree, above, node in spans:
             self.edge(tree, node)
-            below = self.trees[tree].below(above, node)
+            try:
+                below = self.trees[tree].below(above, node)
+            except UsageError as error:
+                raise UsageError(f"tree {tree}: {error}") from None
             edges.extend(self._first[tree] + one for one in below)
             owner.extend([count] * len(below))
             count += 1
