@@ -115,6 +115,10 @@ class TrainingTree:
         for target in self.targets:
             self._parent(target.node)
 
+    def learned(self, trace: Trace) -> list[int]:
+        """The steps of `trace` that are learned, from the top: its path but for the `untrained`."""
+        return [node for node in self.tree.path(trace.node)[1:] if node not in trace.untrained]
+
     def _parent(self, node: int) -> int:
         if not ROOT < node < len(self.tree):
             raise UsageError(f"the tree of {self.problem} has steps 1 to {len(self.tree) - 1}, not {node}")

@@ -54,8 +54,7 @@ def chosen_logprobs(
             pairs.append((next(sides), next(sides)))
         for trace in one.traces:
             if trace.right is not False:
-                steps = [node for node in one.tree.path(trace.node)[1:] if node not in trace.untrained]
-                traces.append(_side(one, steps, now))
+                traces.append(_side(one, one.learned(trace), now))
     return _figures(pairs, traces, trained=after is not None)
 
 

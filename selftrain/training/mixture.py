@@ -32,7 +32,6 @@ from selftrain.training.reads import (
     read_pairs,
     read_traces,
     tokens_of,
-    trained_nodes,
     weight_of,
 )
 
@@ -77,7 +76,7 @@ def divisors(trees: Iterable[TrainingTree], config: TrainConfig) -> Divisors:
 
 def _trace_tokens(trees: Sequence[TrainingTree], config: TrainConfig) -> float:
     return sum(
-        weight_of(trace, config) * tokens_of(tree, trained_nodes(tree, trace))
+        weight_of(trace, config) * tokens_of(tree, tree.learned(trace))
         for tree in trees
         for trace in tree.traces
     )

@@ -75,14 +75,9 @@ class StepSums:
     advantages: Tensor
 
 
-def trained_nodes(tree: TrainingTree, trace: Trace) -> list[int]:
-    """The steps of the trace that are learned, from the top."""
-    return [node for node in tree.tree.path(trace.node)[1:] if node not in trace.untrained]
-
-
 def named_nodes(tree: TrainingTree) -> frozenset[int]:
     """The nodes whose log-probs the tree's pairs, traces and advantages need."""
-    found = {node for trace in tree.traces for node in trained_nodes(tree, trace)}
+    found = {node for trace in tree.traces for node in tree.learned(trace)}
     for pair in tree.pairs:
         found.update(tree.tree.below(pair.above, pair.chosen), tree.tree.below(pair.above, pair.rejected))
     for state in tree.advantages:
@@ -133,7 +128,7 @@ def read_traces(
 ) -> TraceSums:
     """All traces; see the module."""
     traces = [(number, tree, trace) for number, tree in enumerate(trees) for trace in tree.traces]
-    nodes = [trained_nodes(tree, trace) for _, tree, trace in traces]
+    nodes = [tree.learned(trace) for _, tree, trace in traces]
     edges = index.edges(
         (number, node) for (number, _, _), of in zip(traces, nodes, strict=True) for node in of
     )

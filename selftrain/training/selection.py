@@ -24,7 +24,7 @@ from selftrain.data.record import Advantages, Pair, Trace, TrainingTree
 from selftrain.training.config import TrainConfig
 from selftrain.training.mixture import added_likelihood
 from selftrain.training.objectives import find_objective, reference_of
-from selftrain.training.reads import right_rate, tokens_of, trained_nodes, weight_of
+from selftrain.training.reads import right_rate, tokens_of, weight_of
 from tasks.errors import DataError
 
 R = TypeVar("R", Trace, Pair, Advantages)
@@ -139,7 +139,7 @@ class _Filter:
                 return "ungraded"
         elif trace.right is False:
             return "graded-wrong"
-        return self._fault(tree, [trace.node], trained_nodes(tree, trace), compared=compared)
+        return self._fault(tree, [trace.node], tree.learned(trace), compared=compared)
 
     def _pair(self, tree: TrainingTree, pair: Pair) -> str | None:
         _check_range(tree, "weight", pair.weight, 0, float("inf"))
