@@ -29,6 +29,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "value": {
         "none": "treesearch.values.free:NoValue",
         "logprob": "treesearch.values.free:LogProb",
+        "last-step": "treesearch.values.free:LastStep",
         "self-certainty": "treesearch.values.free:SelfCertainty",
         "rollout": "treesearch.values.rollout:RollOutValue",
         "verifier": "treesearch.values.free:Verifier",

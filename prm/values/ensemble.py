@@ -1,11 +1,12 @@
-"""`ensemble`: several value sources as one, by their mean, their worst case or their mean less their spread.
+"""`ensemble`: several value sources as one, by their mean, worst case, mean less spread, or product.
 
     mean       (1/K) sum_k R_k
     worst      min_k R_k                              (worst-case optimisation, WCO)
     uncertain  mean_k R_k - uncertainty * Var_k R_k    (uncertainty-weighted optimisation, UWO)
+    product    prod_k R_k                              (each in [0, 1] and about something else)
 
 Var is the population variance (divided by K, ddof 0) everywhere; public code of the paper mixes it with the
-sample variance. With members that agree all three are equal.
+sample variance. With members that agree the first three are equal.
 
 `members` names the values and their settings: ``prm:prm=FOLDER_A;prm:prm=FOLDER_B,aggregate=min``. Members
 are parted by ``;``, settings by ``,``, and a backslash before one of these characters makes it part of a
@@ -17,14 +18,17 @@ of them, else one after another in their order with what is left. A member witho
 opinion the value is None. Members are settled one by one when the score enters the tree, so that votes among
 roll-outs keep their meaning. An oracle if any member is. It has no gate: a combined value proves nothing.
 
-It does not bring members to one scale: use members of one range. `uncertain` may fall below 0.
+It does not bring members to one scale: use members of one range. `uncertain` may fall below 0. With
+`missing=skip` a member that has an opinion of some paths only, such as `last-step`, takes part in the product
+of these alone.
 
 Source: Coste et al., Reward Model Ensembles Help Mitigate Overoptimization (arXiv 2310.02743), section 3;
-their lambda is 0.5 for best-of-n.
+their lambda is 0.5 for best-of-n. The product is not theirs.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +45,7 @@ from treesearch.together import together
 from treesearch.tree import Tree
 from treesearch.values.base import Path, Score, Scores, Value, is_finished
 
-Combine = Literal["mean", "worst", "uncertain"]
+Combine = Literal["mean", "worst", "uncertain", "product"]
 Missing = Literal["skip", "none"]
 
 
@@ -145,6 +149,8 @@ class _Ensemble(Value):
             return None
         if self.combine == "worst":
             return rounded(min(known))
+        if self.combine == "product":
+            return rounded(math.prod(known))
         mean = sum(known) / len(known)
         if self.combine == "mean":
             return rounded(mean)
@@ -169,7 +175,7 @@ class _Ensemble(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleValue(_Ensemble):
-    """Several value sources as one: mean, worst case (WCO) or mean less spread (UWO) (arXiv 2310.02743).
+    """Several value sources as one: mean, worst (WCO), mean less spread (UWO) (arXiv 2310.02743) or product.
 
     `members` names them (``prm:prm=A;prm:prm=B``); `uncertainty` is lambda of `uncertain`.
     """

@@ -18,10 +18,12 @@ from prm.values.self_reward import SelfReward
 from treesearch.run.config import resolve
 from treesearch.run.plan import prepare
 from treesearch.settings import build, parse_assignments
+from treesearch.values.free import LastStep
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES: dict[str, Any] = {
     "values/answer-confidence.md": AnswerConfidence,
+    "values/last-step.md": LastStep,
     "values/self-reward.md": SelfReward,
     "values/ensemble.md": EnsembleValue,
     "values/judge.md": Judge,

@@ -1,8 +1,9 @@
-"""`ensemble`: mean, worst case and mean less spread; members by name; costs, grants, failures and closing."""
+"""`ensemble`: mean, worst case, mean less spread and product; members by name; costs, grants and failures."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,13 +19,13 @@ from prm.values.ensemble import Combine, EnsembleValue, OpenEnsemble
 from prm.values.self_reward import SelfReward
 from tasks.errors import UsageError
 from treesearch.budget import Budget, Cost, Usage
-from treesearch.engines.base import EngineError
+from treesearch.engines.base import EngineError, FinishReason
 from treesearch.events import Rolled
 from treesearch.policy import Policy
 from treesearch.registry import TABLES, find
 from treesearch.tree import Tree
 from treesearch.values.base import RollOut, Score, Scores, Value
-from treesearch.values.free import LogProb, NoValue, SelfCertainty
+from treesearch.values.free import LastStep, LogProb, NoValue, SelfCertainty
 from treesearch.values.rollout import RollOutValue
 
 WAYS = ("mean", "worst", "uncertain")
@@ -74,6 +75,21 @@ def test_the_worst_case_is_at_most_the_mean_and_lambda_zero_is_the_mean(numbers:
 
 def test_the_spread_is_that_of_the_population() -> None:
     assert joined([0.2, 0.6], "uncertain", uncertainty=1.0) == pytest.approx(0.4 - 0.04)
+
+
+@settings(deadline=None)
+@given(st.lists(FLOATS, min_size=1, max_size=6))
+def test_the_product_is_that_of_the_members_and_at_most_the_worst_case(numbers: list[float]) -> None:
+    product = joined(numbers, "product")
+    assert product is not None
+    assert product == pytest.approx(math.prod(numbers), abs=1e-6)
+    assert product <= min(numbers) + 1e-6
+
+
+def test_a_product_with_the_last_step_is_the_score_alone_until_a_path_is_finished() -> None:
+    value = OpenEnsemble(open_members=(*known(0.8), LastStep()), combine="product")
+    unfinished, finished = (step("a\n"),), (step("a\n"), step("b", FinishReason.END, logprob=math.log(0.5)))
+    assert values(score(value, [unfinished, finished])) == [0.8, pytest.approx(0.2)]
 
 
 def test_a_member_without_an_opinion_is_left_out_or_makes_the_whole_none() -> None:

@@ -23,7 +23,7 @@ from treesearch.policy import Policy, PolicyConfig
 from treesearch.registry import find, names
 from treesearch.tree import Tree
 from treesearch.values.base import Path, RollOut, Score, Scores, Value
-from treesearch.values.free import LogProb, NoValue, SelfCertainty, Verifier
+from treesearch.values.free import LastStep, LogProb, NoValue, SelfCertainty, Verifier
 from treesearch.values.rollout import RollOutValue
 
 PLENTY = Cost(tokens=10**6, calls=10**6, nodes=10**6)
@@ -54,6 +54,27 @@ def test_log_prob_is_the_geometric_mean_probability_of_the_paths_tokens(steps: l
     product = math.prod(math.exp(logprob) for logprob in tokens)
     assert got.value == pytest.approx(product ** (1 / len(tokens)), abs=1e-5)
     assert 0 <= (got.value or 0.0) <= 1
+
+
+def test_last_step_is_the_probability_of_the_last_step_with_text_and_what_is_behind_it() -> None:
+    end = FinishReason.END
+    paths = [
+        (step("a\n", -3.0), step("b", -0.5, -0.25, finish=end)),
+        (step("a\n", -3.0), step("b\n", -0.5), step("", -0.25, finish=end)),
+        (step("", -1.0, finish=end),),
+        (step("a\n", -3.0), step("b\n", -0.5)),
+        (),
+    ]
+    got = score(LastStep(), policy_for(MathTask()), WALK, paths)
+    wanted = [math.exp(-0.75), math.exp(-0.75), math.exp(-1.0), None, None]
+    assert [each.value for each in got.scores] == [pytest.approx(value, abs=1e-6) for value in wanted]
+    assert got.usage == Usage()
+
+
+def test_last_step_refuses_steps_without_log_probs() -> None:
+    bare = Step("b", (1, 2), (), FinishReason.END, None, None, None)
+    with pytest.raises(UsageError, match="needs the log-probabilities"):
+        score(LastStep(), policy_for(MathTask()), WALK, [(bare,)])
 
 
 def test_no_value_has_no_opinion_and_costs_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Values that cost nothing: none, normalised log-probability, self-certainty, and the task's verifier."""
+"""Values that cost nothing: none, log-probability of path or last step, self-certainty, the verifier."""
 
 from __future__ import annotations
 
@@ -65,6 +65,31 @@ class LogProb(_FreeValue):
         """exp((1/n) sum of log p)."""
         del policy, problem
         return rounded(math.exp(normalised_logprob(path)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastStep(_FreeValue):
+    """Probability of the last step of a finished path given the steps before it, in (0, 1].
+
+    exp of the summed log-probabilities of the tokens from the last step with text on, at temperature 1. Only
+    finished paths have a value, and only where the engine reports log-probabilities.
+    """
+
+    name: ClassVar[str] = "last-step"
+
+    def value_of(self, policy: Policy, problem: Problem, path: Path) -> float | None:
+        """exp(sum of log p) over the last step."""
+        del problem
+        if not is_finished(path):
+            return None
+        written = [index for index, step in enumerate(path) if step.text.strip()]
+        last = path[written[-1] if written else -1 :]
+        if any(len(step.logprobs) != len(step.token_ids) for step in last):
+            raise UsageError(
+                f"value {self.name} needs the log-probabilities of the steps, which the engine "
+                f"{policy.engine.name!r} does not give for this model; use another value, or another engine"
+            )
+        return rounded(math.exp(sum(sum(step.logprobs) for step in last)))
 
 
 @dataclass(frozen=True, kw_only=True)
