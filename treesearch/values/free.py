@@ -84,7 +84,7 @@ class LastStep(_FreeValue):
             return None
         written = [index for index, step in enumerate(path) if step.text.strip()]
         last = path[written[-1] if written else -1 :]
-        if any(len(step.logprobs) != len(step.token_ids) for step in last):
+        if any((step.text or step.token_ids) and not step.logprobs for step in last):
             raise UsageError(
                 f"value {self.name} needs the log-probabilities of the steps, which the engine "
                 f"{policy.engine.name!r} does not give for this model; use another value, or another engine"
