@@ -18,7 +18,7 @@ from typing import Any
 
 from prm.calibration import find_fit
 from prm.checkpoint import CARD, Calibration, read_card
-from prm.evaluation.scoring import CONCURRENCY
+from prm.evaluation.scoring import CONCURRENCY, Scoring
 from prm.evaluation.steps import LabelledSteps, evaluate, read_labelled, score_labelled
 from prm.registry import open_uncalibrated
 from tasks.errors import DataError
@@ -52,7 +52,8 @@ async def calibrate(
     fitted_on = set(problems[::2])
     scorer = open_uncalibrated(folder, settings)
     try:
-        scored = await score_labelled(labelled, scorer, concurrency=concurrency, on_done=on_done)
+        how = Scoring(concurrency=concurrency, on_done=on_done)
+        scored = await score_labelled(labelled, scorer, how)
     finally:
         await scorer.close()
     pairs = [pair for each in scored if each.question in fitted_on for pair in _labelled(each)]
