@@ -17,7 +17,7 @@ from prm.conventions.base import Threshold
 from prm.evaluation import best_of_n, canaries, prmbench, processbench, rewardmath, steps
 from prm.evaluation.sampled_runs import sampled_run
 from prm.evaluation.scoring import CONCURRENCY, Scoring, TooLong
-from prm.scoring.base import StepScorer, convention_of
+from prm.scoring.base import StepScorer, convention_of, usual_threshold
 from tasks.errors import UsageError, unknown_name
 
 OnDone = Callable[[int], None]
@@ -243,24 +243,11 @@ async def _canaries(given: Given) -> Any:
     if given.scorer is None:
         raise UsageError("canaries need a model to attack")
     solutions = canaries.wrong_solutions(processbench.read_processbench(given.data[0]))[: given.limit]
-    threshold, source = _canary_threshold(given)
+    threshold, source = given.options.threshold, "given by the caller"
+    if threshold is None:
+        threshold, source = usual_threshold(given.scorer)
     report = await canaries.evaluate(solutions, given.scorer, threshold=threshold, how=given.scoring)
     return report | {"threshold_source": source, "left_out": len(solutions) - report["n_solutions"]}
-
-
-def _canary_threshold(given: Given) -> tuple[float, str]:
-    """What counts as accepted, and who says so."""
-    if given.options.threshold is not None:
-        return given.options.threshold, "given by the caller"
-    if given.usual is not None and given.usual.value is not None:
-        return given.usual.value, given.usual.source
-    convention = convention_of(given.scorer) if given.scorer is not None else None
-    if convention is not None and not convention.probabilities:
-        raise UsageError(
-            f"the convention {convention.name!r} names no threshold, and its scores are not probabilities; "
-            "give --threshold X"
-        )
-    return 0.5, "more likely right than not"
 
 
 BENCHES: Mapping[str, Bench] = {

@@ -68,6 +68,23 @@ class StepScorer(Protocol):
         ...
 
 
+def usual_threshold(scorer: StepScorer) -> tuple[float, str]:
+    """From which score a step counts as right where nobody says otherwise, and who says so.
+
+    The threshold of the scorer's convention, else 0.5 where scores are probabilities, as they are taken to be
+    of a scorer without a convention. `UsageError` for others: no number would mean anything.
+    """
+    convention = convention_of(scorer)
+    if convention is not None and convention.threshold.value is not None:
+        return convention.threshold.value, convention.threshold.source
+    if convention is not None and not convention.probabilities:
+        raise UsageError(
+            f"the convention {convention.name!r} names no threshold, and its scores are not probabilities; "
+            "give --threshold X"
+        )
+    return 0.5, "more likely right than not"
+
+
 def split_solution(scorer: StepScorer, solution: str) -> list[str]:
     """A whole solution as the steps of the scorer's convention; `UsageError` for a scorer without one."""
     convention = convention_of(scorer)
