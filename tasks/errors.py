@@ -39,6 +39,6 @@ class MissingPrerequisiteError(SearchError, ImportError):
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:
     """Build the error for a mistyped `name`: it names the nearest valid one, or all of them."""
     names = sorted(valid)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names) or 'none'}"
     return UsageError(f"unknown {kind} {name!r}; {hint}")

@@ -106,7 +106,10 @@ def read_prmbench_scores(path: Path, solutions: Sequence[ModifiedSolution]) -> l
             if len(scores[name]) != len(known[name].steps):
                 row.fail(f"{len(scores[name])} scores for the {len(known[name].steps)} steps of {name!r}")
     if missing := [name for name in known if name not in scores]:
-        raise DataError(f"{path}: no record for {len(missing)} solutions, the first is {missing[0]!r}")
+        raise DataError(
+            f"{path}: no record for {len(missing)} solutions, the first is {missing[0]!r}; ids are "
+            f"KIND_IDX, and {ORIGINAL}_IDX for the original solutions, which {_HAS_ORIGINAL} records have too"
+        )
     return [replace(each, scores=scores[each.id]) for each in solutions]
 
 

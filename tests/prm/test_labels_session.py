@@ -285,13 +285,13 @@ def test_names_and_settings_are_checked_before_a_model_is_loaded(
         ({"penalty": 0.3, "rows": "x"}, "--penalty is for the rule dual, not for soft"),
         ({"penalty": -1.0, "rule": "dual", "rows": "x"}, "penalty must be at least 0, got -1"),
         ({"threshold": 0.3}, "--threshold is for the method judge, not for mc"),
-        ({"consensus": "/nowhere/rows.jsonl", "rows": "x"}, "'/nowhere/rows.jsonl' does not exist"),
+        ({"consensus": "/nowhere/rows.jsonl", "rows": "x"}, "cannot read /nowhere/rows.jsonl: No such file"),
     ],
 )
 def test_a_setting_that_the_method_or_the_files_have_no_use_for_is_refused(
     config: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises((UsageError, DataError), match=message):
         prepare_labels(LabelConfig(out="x.jsonl", **config))
 
 

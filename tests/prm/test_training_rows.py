@@ -65,7 +65,6 @@ def test_true_and_false_are_hard_labels_and_a_row_without_an_id_is_named_by_its_
         ({"labels": [None, None], "counts": [[9, 8], None]}, r"got \[9, 8\]"),
         ({"completions": []}, "no steps"),
         ({"completions": "a"}, "must be a list"),
-        ({"lables": [1, 0]}, "did you mean 'labels'"),
         ({"ids": {"prompt": [1], "steps": [[1], []]}}, "step of no tokens"),
         ({"ids": {"prompt": [], "steps": [[1], [2]]}}, "ids.prompt is empty"),
         ({"ids": {"prompt": [1]}}, "ids must be an object with prompt, steps"),
@@ -83,10 +82,37 @@ def test_lines_that_are_not_json_and_files_without_rows_are_refused(tmp_path: Pa
     broken.write_text(json.dumps(ROW) + "\n\n{oops\n")
     with pytest.raises(DataError, match=r"broken\.jsonl:3"):
         read_rows(broken)
-    with pytest.raises(DataError, match="holds no rows"):
-        read_rows(_write(tmp_path / "empty.jsonl"))
-    with pytest.raises(UsageError, match="does not exist"):
+    for empty in ("", "[]", "\n\n"):
+        (tmp_path / "empty.jsonl").write_text(empty)
+        with pytest.raises(DataError, match=r"empty|no record"):
+            read_rows(tmp_path / "empty.jsonl")
+    with pytest.raises(DataError, match=r"cannot read .*No such file"):
         read_rows(tmp_path / "none.jsonl")
+    with pytest.raises(DataError, match=r"cannot read .*Is a directory"):
+        read_rows(tmp_path)
+    (tmp_path / "latin.jsonl").write_bytes('{"prompt": "é"}\n'.encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.jsonl: not UTF-8 .*byte 12"):
+        read_pairs(tmp_path / "latin.jsonl")
+
+
+def test_a_byte_order_mark_and_an_array_are_read(tmp_path: Path):
+    path = tmp_path / "rows.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([ROW, ROW]).encode())
+    assert len(read_rows(path)) == 2
+
+
+def test_other_peoples_columns_are_left_alone_and_mistyped_keys_are_not(tmp_path: Path):
+    columns = {"dataset": "x", "level": 3, "source": None, "label": 1, "scores": [0.1, 0.2]}
+    assert read_rows(_write(tmp_path / "a", ROW | columns)) == read_rows(_write(tmp_path / "b", ROW))
+    assert read_pairs(_write(tmp_path / "a", PAIR | columns)) == read_pairs(_write(tmp_path / "b", PAIR))
+    for made, read, key, mistyped in (
+        (ROW, read_rows, "labels", "lables"),
+        (ROW, read_rows, "counts", "count"),
+        (PAIR, read_pairs, "prefix", "prefixes"),
+    ):
+        content = {name: value for name, value in made.items() if name != key} | {mistyped: []}
+        with pytest.raises(DataError, match=f":1: unknown key '{mistyped}'; did you mean '{key}'"):
+            read(_write(tmp_path / "c", content))
 
 
 def test_a_pair_takes_steps_or_the_rest_of_a_solution(tmp_path: Path):
