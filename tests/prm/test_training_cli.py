@@ -17,6 +17,7 @@ from training_worlds import base_model, separable_rows
 from prm.cli.train import settle, train
 from prm.labels.rows import write_rows
 from tasks.errors import UsageError
+from treesearch.cli import ExitCode, main
 
 
 @pytest.fixture(scope="module")
