@@ -78,6 +78,10 @@ class PRMTokenValue(TokenValue):
         """Watch copies of a prompt, which goes through the model once, less its last token."""
         return _PRMWatch(self, prompt, rows)
 
+    def reads(self, candidates: int) -> int:
+        """The token written before, and the candidates."""
+        return 1 + candidates
+
     def closed(self, token: int) -> bool:
         """Whether a row whose last token this is ends with a line break."""
         return self.tokenizer.decode([token], clean_up_tokenization_spaces=False).endswith(BREAK)
