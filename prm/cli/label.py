@@ -86,6 +86,7 @@ Rule = Annotated[
 Rows = Annotated[str | None, typer.Option("--rows", metavar="FILE", help=_ROWS)]
 Pairs = Annotated[str | None, typer.Option("--pairs", metavar="FILE", help=_PAIRS)]
 Gap = Annotated[float, typer.Option("--gap", metavar="X", help="Smallest difference of a pair's values.")]
+Extremes = Annotated[bool, typer.Option("--extremes", help="Pair the best sibling with the worst alone.")]
 Once = Annotated[bool, typer.Option("--once", help=_ONCE)]
 
 
@@ -116,6 +117,7 @@ def label(
     consensus: Consensus = None,
     pairs: Pairs = None,
     gap: Gap = 0.375,
+    extremes: Extremes = False,
     once: Once = False,
     as_json: options.Json = False,
 ) -> int:

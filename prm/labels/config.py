@@ -34,6 +34,7 @@ _WRITTEN_TO: Mapping[str, tuple[str, ...]] = {
     "once": ("rows",),
     "consensus": ("rows",),
     "gap": ("pairs",),
+    "extremes": ("pairs",),
 }
 """Files that a field is of."""
 _BACK_END = frozenset(each.name for each in fields(ScoringOptions)) | {"backend", "engine_args"}
@@ -78,6 +79,7 @@ class LabelConfig:
     consensus: str | None = None
     pairs: str | None = None
     gap: float = GAP
+    extremes: bool = False
     once: bool = False
 
 

@@ -184,7 +184,7 @@ def _derive(plan: LabelPlan, records: Sequence[StepRecord]) -> dict[str, int]:
             rows, made["compared"] = list(agreed.kept), agreed.compared
         made["rows"] = write_rows(Path(config.rows), rows)
     if config.pairs is not None:
-        pairs = sibling_pairs(records, gap=config.gap, rule=plan.rule)
+        pairs = sibling_pairs(records, gap=config.gap, rule=plan.rule, extremes=config.extremes)
         made["pairs"] = write_pairs(Path(config.pairs), pairs)
     return made
 

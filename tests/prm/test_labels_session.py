@@ -272,6 +272,7 @@ def test_names_and_settings_are_checked_before_a_model_is_loaded(
         ({"method": "judge", "judge": "x"}, "name one with --run"),
         ({"method": "judge", "judge": "x", "settings": {"policy.top_p": 1}}, r"--set takes judge\.KEY here"),
         ({"method": "judge", "judge": "x", "settings": {"judge.sample": 1}}, "did you mean 'samples'"),
+        ({"extremes": True, "rows": "x"}, "--extremes is for what --pairs FILE writes"),
         ({"once": True, "pairs": "x"}, "--once is for what --rows FILE writes"),
         ({"rule": "hard"}, "--rule is for what --rows FILE or --pairs FILE writes"),
         (

@@ -183,6 +183,43 @@ def test_steps_behind_the_first_error_are_not_read_where_the_config_says_so():
     assert [read.stop for read in whole.reads] == [1, 3, 4]
 
 
+def _token_targets(labels: tuple[float | None, ...], decay: float) -> list[list[float | None]]:
+    """The targets of every step's tokens, under `token_decay`."""
+    row = _row(steps=("abc", "de", "fgh"), labels=labels)
+    prompt, *steps = _layout().row(row)
+    (example,) = step_examples([row], TrainConfig(head="value-mse", token_decay=decay), _layout())
+    assert example.paths == ((prompt, *((token,) for ids in steps for token in ids)),)
+    by_place = {read.stop: read.target for read in example.reads}
+    places = iter(range(1, sum(map(len, steps)) + 1))
+    found = [
+        [by_place[place] for place in places_of if place in by_place] for places_of in _cut(places, steps)
+    ]
+    assert [len(each) for each in found] == [
+        0 if label is None else len(ids) for label, ids in zip(labels, steps, strict=True)
+    ]
+    return found
+
+
+def _cut(places: Any, steps: Any) -> list[list[int]]:
+    return [[next(places) for _ in ids] for ids in steps]
+
+
+def test_every_token_of_a_labelled_step_is_read_with_its_td_target_where_asked():
+    first, none, last = _token_targets((1.0, None, 0.25), 0.5)
+    assert (set(first), none, set(last)) == ({1.0}, [], {0.25})  # nothing is known of what came before
+    first, falling, rising = _token_targets((1.0, 0.0, 1.0), 0.5)
+    assert falling[-2:] == [0.0, 0.0]
+    assert rising == [0.125, 0.25, 0.5, 1.0, 1.0][-len(rising) :]
+    assert _token_targets((1.0, 0.0, 1.0), 1.0)[1] == [0.0] * len(falling)
+
+
+def test_token_targets_are_for_values_and_lambda_is_at_most_one():
+    with pytest.raises(UsageError, match="no meaning for head 'step'"):
+        head_of(TrainConfig(head="step", token_decay=0.5))
+    with pytest.raises(UsageError, match="at most 1"):
+        TrainConfig(token_decay=1.5)
+
+
 def test_an_outcome_head_reads_the_last_step_only_and_rows_without_that_label_give_nothing():
     rows = [_row(), _row(labels=(1.0, None))]
     (example,) = step_examples(rows, TrainConfig(head="outcome-bce"), _layout())
