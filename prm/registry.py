@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from prm.checkpoint import Card, is_checkpoint, read_card
-from prm.conventions import Convention, LogRatio, Verdict, detect, find, names
+from prm.conventions import Classes, Convention, LogRatio, Verdict, detect, find, names
 from prm.scoring.base import StepScorer
 from prm.scoring.options import ScoringOptions
 from prm.scoring.reading import Combine
@@ -31,7 +31,8 @@ from tasks.errors import MissingPrerequisiteError, UsageError, unknown_name
 from treesearch.settings import build
 
 EMBEDDED = "embedded"
-BACKENDS = ("transformers", "vllm")
+NATIVE = "vllm-native"
+BACKENDS = ("transformers", "vllm", NATIVE)
 _Reads = Literal["head", "log-ratio", "verdict"]
 _OWN: Mapping[str, _Reads] = {
     **dict.fromkeys(("combine", "uncertainty"), "head"),
@@ -46,7 +47,8 @@ class ScorerSettings(ScoringOptions):
     """Settings of `open_scorer`; the others are those of `ScoringOptions`.
 
     `family`: name of a convention, empty to tell by the checkpoint. `backend`: transformers or vllm, for the
-    model and, where text is generated, for the engine. `engine_args`: vLLM's own arguments. `combine`: how
+    model and, where text is generated, for the engine; vllm-native is vLLM's own class for Qwen's
+    process-reward models, without the prefix cache. `engine_args`: vLLM's own arguments. `combine`: how
     members of an ensemble become one score, mean, worst or uncertain; `uncertainty`: lambda of the last.
     `reference`: the other model of a log-ratio. `beta`: its scale, 0 for the family's own. `cumulative`:
     whether a step's score is the log-ratio from the first step on or of the step alone, its Q value; None is
@@ -76,7 +78,7 @@ class ScorerSettings(ScoringOptions):
             raise unknown_name("way to combine members", self.combine, get_args(Combine))
         if self.uncertainty != ScorerSettings.uncertainty and self.combine != "uncertain":
             raise UsageError("uncertainty is lambda of combine=uncertain: give that with it, or leave it out")
-        if self.engine_args and self.backend != "vllm":
+        if self.engine_args and self.backend not in ("vllm", NATIVE):
             raise UsageError("engine_args are vLLM's own: give backend=vllm with them, or leave them out")
         for name in ("samples", "max_tokens"):
             if getattr(self, name) < 1:
@@ -174,6 +176,8 @@ def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:
             f"{str(folder)!r} follows the convention {card.convention!r}, family={settings.family} was asked "
             "for; leave family out"
         )
+    if settings.backend == NATIVE:
+        raise _no_native_class(str(folder))
     convention = find(card.convention)
     _refuse_unused(str(folder), "log-ratio" if card.head.kind == "implicit" else "head", settings)
     if card.head.kind == "implicit":
@@ -196,11 +200,13 @@ def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:
 
 def _open_published(name: str, convention: Convention, settings: ScorerSettings) -> StepScorer:
     _refuse_unused(name, _reads(convention), settings)
+    if settings.backend == NATIVE and not has_native_class(convention):
+        raise _no_native_class(f"{name} ({convention.name})")
     if isinstance(convention.readout, LogRatio):
         return _open_implicit(name, convention, settings, reference="", card=None)
     if isinstance(convention.readout, Verdict):
         return _open_judge(name, convention, settings)
-    if settings.backend == "vllm":
+    if settings.backend != "transformers":
         from prm.scoring.vllm_open import open_published as open_published_on_vllm
 
         return open_published_on_vllm(name, convention, settings)
@@ -212,6 +218,18 @@ def _open_published(name: str, convention: Convention, settings: ScorerSettings)
         options=settings.options,
         combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by ScorerSettings
         uncertainty=settings.uncertainty,
+    )
+
+
+def has_native_class(convention: Convention) -> bool:
+    """Whether vLLM has a class for the family's head: two linear layers on classes, which is Qwen's."""
+    return isinstance(convention.readout, Classes) and len(convention.readout.layers) == 2
+
+
+def _no_native_class(what: str) -> UsageError:
+    return UsageError(
+        f"backend={NATIVE} is vLLM's own class for Qwen's process-reward models, which {what} is not; use "
+        "backend=vllm"
     )
 
 
