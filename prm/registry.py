@@ -4,10 +4,12 @@
     scores = await scorer.score("What is 1 + 1?", ["1 + 1 is 2."])
 
 Contract: a name is ``embedded`` (the model that ships with the package), a folder that this toolkit's trainer
-wrote, or a published family's checkpoint, a folder or hub id. For the latter the convention is `family`, else
-it is told by the checkpoint's name or an architecture that only one family has; nothing is guessed. Settings
-are those of `ScorerSettings`; an unknown one names the nearest, and one that the way the model is read has no
-use for is refused. Model libraries are imported when a model is opened, not before.
+wrote, or a published family's checkpoint, a folder or hub id. The folder of a training run stands for what
+the run wrote: its model, or its models as one ensemble (`prm.scoring.members`). Of a published checkpoint the
+convention is `family`, else it is told by the checkpoint's name or an architecture that only one family has;
+nothing is guessed. Settings are those of `ScorerSettings`; an unknown one names the nearest, and one that the
+way the model is read has no use for is refused. Model libraries are imported when a model is opened, not
+before.
 
 It does not choose thresholds or aggregates: the convention names the usual ones.
 """
@@ -16,8 +18,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,6 +30,7 @@ from prm.conventions import Classes, Convention, LogRatio, Verdict, detect, find
 from prm.scoring.base import StepScorer
 from prm.scoring.options import ScoringOptions
 from prm.scoring.reading import Combine
+from prm.trained import models_of
 from tasks.errors import MissingPrerequisiteError, UsageError, unknown_name
 from treesearch.settings import build
 
@@ -120,6 +124,10 @@ def open_scorer(name: str, settings: Mapping[str, Any] | None = None) -> StepSco
             f"no model ships at {str(folder)!r} with this installation; train one with `search prm train`, "
             "or give a folder or hub id"
         )
+    models = models_of(folder)
+    if len(models) > 1:
+        return _open_members(models, given)
+    folder = models[0] if models else folder
     if is_checkpoint(folder):
         return _open_own(folder, read_card(folder), given)
     if not folder.is_dir():
@@ -149,11 +157,14 @@ def scorer_hash(name: str, settings: ScorerSettings) -> str:
     """Hash of what gives the scores of an open model, wherever it lies.
 
     That of its weights (`treesearch.engines.hf_load.weights_hash`); of a folder that this toolkit's trainer
-    wrote, with how its card reads them (calibration included); of a log-ratio, with the reference's weights.
+    wrote, with how its card reads them (calibration included); of a log-ratio, with the reference's weights;
+    of a training run, that of its model, or of all its models.
     """
     from treesearch.engines.hf_load import weights_hash
 
     folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
+    if models := models_of(folder):
+        return _joined([scorer_hash(str(model), settings) for model in models])
     card = read_card(folder) if is_checkpoint(folder) else None
     parts = [weights_hash(name if card is None else str(folder))]
     reference = settings.reference or (card.reference if card is not None else None)
@@ -161,7 +172,11 @@ def scorer_hash(name: str, settings: ScorerSettings) -> str:
         parts.append(weights_hash(reference))
     if card is not None:
         parts.append(json.dumps(card.reading(), sort_keys=True))
-    return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return _joined(parts)
+
+
+def _joined(hashes: Sequence[str]) -> str:
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def open_uncalibrated(folder: Path, settings: Mapping[str, Any] | None = None) -> StepScorer:
@@ -193,6 +208,22 @@ def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:
         card,
         convention,
         options=settings.options,
+        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by ScorerSettings
+        uncertainty=settings.uncertainty,
+    )
+
+
+def _open_members(models: Sequence[Path], settings: ScorerSettings) -> StepScorer:
+    """The models of one training run as one scorer; members that are log-ratios have nothing to combine."""
+    from prm.scoring.members import open_members
+
+    cards = [read_card(model) for model in models]
+    alone = replace(settings, combine=ScorerSettings.combine, uncertainty=ScorerSettings.uncertainty)
+    return open_members(
+        [
+            partial(_open_own, model, card, alone if card.head.kind == "implicit" else settings)
+            for model, card in zip(models, cards, strict=True)
+        ],
         combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by ScorerSettings
         uncertainty=settings.uncertainty,
     )
