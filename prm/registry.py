@@ -7,9 +7,9 @@ Contract: a name is ``embedded`` (the model that ships with the package), a fold
 wrote, or a published family's checkpoint, a folder or hub id. The folder of a training run stands for what
 the run wrote: its model, or its models as one ensemble (`prm.scoring.members`). Of a published checkpoint the
 convention is `family`, else it is told by the checkpoint's name or an architecture that only one family has;
-nothing is guessed. Settings are those of `ScorerSettings`; an unknown one names the nearest, and one that the
-way the model is read has no use for is refused. Model libraries are imported when a model is opened, not
-before.
+nothing is guessed. A LoRA adapter over one is merged in memory (`prm.scoring.adapters`). Settings are those
+of `ScorerSettings` (`prm.scoring.settings`); an unknown one names the nearest, and one that the way the model
+is read has no use for is refused. Model libraries are imported when a model is opened, not before.
 
 It does not choose thresholds or aggregates: the convention names the usual ones.
 """
@@ -19,91 +19,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from prm.checkpoint import Card, is_checkpoint, read_card
 from prm.conventions import Classes, Convention, LogRatio, Verdict, detect, find, names
 from prm.scoring.base import StepScorer
-from prm.scoring.options import ScoringOptions
-from prm.scoring.reading import Combine
+from prm.scoring.settings import NATIVE, Reads, ScorerSettings, refuse_unused
+from prm.scoring.state_dict import check_converted
 from prm.trained import models_of
-from tasks.errors import MissingPrerequisiteError, UsageError, unknown_name
+from tasks.errors import MissingPrerequisiteError, UsageError
 from treesearch.settings import build
 
 EMBEDDED = "embedded"
-NATIVE = "vllm-native"
-BACKENDS = ("transformers", "vllm", NATIVE)
-_Reads = Literal["head", "log-ratio", "verdict"]
-_OWN: Mapping[str, _Reads] = {
-    **dict.fromkeys(("combine", "uncertainty"), "head"),
-    **dict.fromkeys(("reference", "beta", "cumulative"), "log-ratio"),
-    **dict.fromkeys(("samples", "max_tokens", "temperature", "seed"), "verdict"),
-}
-"""Settings of `ScorerSettings` that one way to read a model alone has."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScorerSettings(ScoringOptions):
-    """Settings of `open_scorer`; the others are those of `ScoringOptions`.
-
-    `family`: name of a convention, empty to tell by the checkpoint. `backend`: transformers or vllm, for the
-    model and, where text is generated, for the engine; vllm-native is vLLM's own class for Qwen's
-    process-reward models, without the prefix cache. `engine_args`: vLLM's own arguments. `combine`: how
-    members of an ensemble become one score, mean, worst or uncertain; `uncertainty`: lambda of the last.
-    `reference`: the other model of a log-ratio. `beta`: its scale, 0 for the family's own. `cumulative`:
-    whether a step's score is the log-ratio from the first step on or of the step alone, its Q value; None is
-    the step alone for a model that was trained as a step-level Q value, else from the first step on.
-    `samples`: verdicts a step of a generative judge. `max_tokens`: most tokens of one verdict.
-    `temperature` and `seed` are those of its samples.
-    """
-
-    family: str = ""
-    backend: str = "transformers"
-    engine_args: str = ""
-    combine: str = "mean"
-    uncertainty: float = 0.5
-    reference: str = ""
-    beta: float = 0.0
-    cumulative: bool | None = None
-    samples: int = 1
-    max_tokens: int = 2048
-    temperature: float = 0.6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.backend not in BACKENDS:
-            raise unknown_name("back end of scoring", self.backend, BACKENDS)
-        if self.combine not in get_args(Combine):
-            raise unknown_name("way to combine members", self.combine, get_args(Combine))
-        if self.uncertainty != ScorerSettings.uncertainty and self.combine != "uncertain":
-            raise UsageError("uncertainty is lambda of combine=uncertain: give that with it, or leave it out")
-        if self.engine_args and self.backend not in ("vllm", NATIVE):
-            raise UsageError("engine_args are vLLM's own: give backend=vllm with them, or leave them out")
-        for name in ("samples", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("beta", "temperature", "uncertainty"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
-
-    @property
-    def options(self) -> ScoringOptions:
-        """The settings of the back end alone."""
-        return ScoringOptions(**{each.name: getattr(self, each.name) for each in fields(ScoringOptions)})
-
-
-def _refuse_unused(name: str, reads: _Reads, settings: ScorerSettings) -> None:
-    """Raise `UsageError` for a changed setting that a model which is read so does not use."""
-    for each in fields(settings):
-        if _OWN.get(each.name, reads) != reads and getattr(settings, each.name) != each.default:
-            raise UsageError(
-                f"setting {each.name!r} has no meaning for {name!r}, which is read by a {reads}; leave it out"
-            )
 
 
 def embedded_folder() -> Path:
@@ -158,14 +89,18 @@ def scorer_hash(name: str, settings: ScorerSettings) -> str:
 
     That of its weights (`treesearch.engines.hf_load.weights_hash`); of a folder that this toolkit's trainer
     wrote, with how its card reads them (calibration included); of a log-ratio, with the reference's weights;
-    of a training run, that of its model, or of all its models.
+    of a training run, that of its model, or of all its models; of a LoRA adapter, with the base's weights.
     """
+    from prm.scoring.adapters import find_adapter
     from treesearch.engines.hf_load import weights_hash
 
     folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
     if models := models_of(folder):
         return _joined([scorer_hash(str(model), settings) for model in models])
     card = read_card(folder) if is_checkpoint(folder) else None
+    adapter = find_adapter(name) if card is None else None
+    if adapter is not None:
+        return _joined([weights_hash(adapter.base), adapter.hash])
     parts = [weights_hash(name if card is None else str(folder))]
     reference = settings.reference or (card.reference if card is not None else None)
     if reference:
@@ -194,7 +129,7 @@ def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:
     if settings.backend == NATIVE:
         raise _no_native_class(str(folder))
     convention = find(card.convention)
-    _refuse_unused(str(folder), "log-ratio" if card.head.kind == "implicit" else "head", settings)
+    refuse_unused(str(folder), "log-ratio" if card.head.kind == "implicit" else "head", settings)
     if card.head.kind == "implicit":
         return _open_implicit(str(folder), convention, settings, reference=card.reference or "", card=card)
     if settings.backend == "vllm":
@@ -230,9 +165,12 @@ def _open_members(models: Sequence[Path], settings: ScorerSettings) -> StepScore
 
 
 def _open_published(name: str, convention: Convention, settings: ScorerSettings) -> StepScorer:
-    _refuse_unused(name, _reads(convention), settings)
+    refuse_unused(name, _reads(convention), settings)
     if settings.backend == NATIVE and not has_native_class(convention):
         raise _no_native_class(f"{name} ({convention.name})")
+    check_converted(name, convention)
+    if settings.backend != "transformers" or isinstance(convention.readout, LogRatio | Verdict):
+        _refuse_adapter(name, convention, settings)
     if isinstance(convention.readout, LogRatio):
         return _open_implicit(name, convention, settings, reference="", card=None)
     if isinstance(convention.readout, Verdict):
@@ -252,6 +190,15 @@ def _open_published(name: str, convention: Convention, settings: ScorerSettings)
     )
 
 
+def _refuse_adapter(name: str, convention: Convention, settings: ScorerSettings) -> None:
+    """Raise for a LoRA adapter where a whole model is needed."""
+    from prm.scoring.adapters import find_adapter
+
+    if (adapter := find_adapter(name)) is not None:
+        vllm = settings.backend != "transformers"
+        raise adapter.not_read(f"backend={settings.backend}" if vllm else f"the family {convention.name!r}")
+
+
 def has_native_class(convention: Convention) -> bool:
     """Whether vLLM has a class for the family's head: two linear layers on classes, which is Qwen's."""
     return isinstance(convention.readout, Classes) and len(convention.readout.layers) == 2
@@ -264,7 +211,7 @@ def _no_native_class(what: str) -> UsageError:
     )
 
 
-def _reads(convention: Convention) -> _Reads:
+def _reads(convention: Convention) -> Reads:
     if isinstance(convention.readout, LogRatio):
         return "log-ratio"
     return "verdict" if isinstance(convention.readout, Verdict) else "head"
