@@ -160,7 +160,11 @@ def read_card(folder: Path) -> Card:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; is {str(folder)!r} a process-reward model?") from error
+        inside = sorted(str(card.parent) for card in folder.glob(f"*/{CARD}"))
+        hint = (
+            f"; give one of its models: {', '.join(inside)}" if inside else "; is it a process-reward model?"
+        )
+        raise DataError(f"{path}: no such file{hint}") from error
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error})") from error
     try:

@@ -4,10 +4,12 @@
     scores = await scorer.score("What is 1 + 1?", ["1 + 1 is 2."])
 
 Contract: a name is ``embedded`` (the model that ships with the package), a folder that this toolkit's trainer
-wrote, or a published family's checkpoint, a folder or hub id. For the latter the convention is `family`, else
-it is told by the checkpoint's name or an architecture that only one family has; nothing is guessed. Settings
-are those of `ScorerSettings`; an unknown one names the nearest, and one that the way the model is read has no
-use for is refused. Model libraries are imported when a model is opened, not before.
+wrote, or a published family's checkpoint, a folder or hub id. The folder of a training run stands for what
+the run wrote: its model, or its models as one ensemble (`prm.scoring.members`). Of a published checkpoint the
+convention is `family`, else it is told by the checkpoint's name or an architecture that only one family has;
+nothing is guessed. A LoRA adapter over one is merged in memory (`prm.scoring.adapters`). Settings are those
+of `ScorerSettings` (`prm.scoring.settings`); an unknown one names the nearest, and one that the way the model
+is read has no use for is refused. Model libraries are imported when a model is opened, not before.
 
 It does not choose thresholds or aggregates: the convention names the usual ones.
 """
@@ -16,88 +18,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from prm.checkpoint import Card, is_checkpoint, read_card
-from prm.conventions import Convention, LogRatio, Verdict, detect, find, names
+from prm.conventions import Classes, Convention, LogRatio, Verdict, detect, find, names
 from prm.scoring.base import StepScorer
-from prm.scoring.options import ScoringOptions
-from prm.scoring.reading import Combine
-from tasks.errors import MissingPrerequisiteError, UsageError, unknown_name
+from prm.scoring.settings import NATIVE, Reads, ScorerSettings, refuse_unused
+from prm.scoring.state_dict import check_converted
+from prm.trained import models_of
+from tasks.errors import MissingPrerequisiteError, UsageError
 from treesearch.settings import build
 
 EMBEDDED = "embedded"
-BACKENDS = ("transformers", "vllm")
-_Reads = Literal["head", "log-ratio", "verdict"]
-_OWN: Mapping[str, _Reads] = {
-    **dict.fromkeys(("combine", "uncertainty"), "head"),
-    **dict.fromkeys(("reference", "beta", "cumulative"), "log-ratio"),
-    **dict.fromkeys(("samples", "max_tokens", "temperature", "seed"), "verdict"),
-}
-"""Settings of `ScorerSettings` that one way to read a model alone has."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScorerSettings(ScoringOptions):
-    """Settings of `open_scorer`; the others are those of `ScoringOptions`.
-
-    `family`: name of a convention, empty to tell by the checkpoint. `backend`: transformers or vllm, for the
-    model and, where text is generated, for the engine. `engine_args`: vLLM's own arguments. `combine`: how
-    members of an ensemble become one score, mean, worst or uncertain; `uncertainty`: lambda of the last.
-    `reference`: the other model of a log-ratio. `beta`: its scale, 0 for the family's own. `cumulative`:
-    whether a step's score is the log-ratio from the first step on or of the step alone, its Q value; None is
-    the step alone for a model that was trained as a step-level Q value, else from the first step on.
-    `samples`: verdicts a step of a generative judge. `max_tokens`: most tokens of one verdict.
-    `temperature` and `seed` are those of its samples.
-    """
-
-    family: str = ""
-    backend: str = "transformers"
-    engine_args: str = ""
-    combine: str = "mean"
-    uncertainty: float = 0.5
-    reference: str = ""
-    beta: float = 0.0
-    cumulative: bool | None = None
-    samples: int = 1
-    max_tokens: int = 2048
-    temperature: float = 0.6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.backend not in BACKENDS:
-            raise unknown_name("back end of scoring", self.backend, BACKENDS)
-        if self.combine not in get_args(Combine):
-            raise unknown_name("way to combine members", self.combine, get_args(Combine))
-        if self.uncertainty != ScorerSettings.uncertainty and self.combine != "uncertain":
-            raise UsageError("uncertainty is lambda of combine=uncertain: give that with it, or leave it out")
-        if self.engine_args and self.backend != "vllm":
-            raise UsageError("engine_args are vLLM's own: give backend=vllm with them, or leave them out")
-        for name in ("samples", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("beta", "temperature", "uncertainty"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must be at least 0, got {getattr(self, name)}")
-
-    @property
-    def options(self) -> ScoringOptions:
-        """The settings of the back end alone."""
-        return ScoringOptions(**{each.name: getattr(self, each.name) for each in fields(ScoringOptions)})
-
-
-def _refuse_unused(name: str, reads: _Reads, settings: ScorerSettings) -> None:
-    """Raise `UsageError` for a changed setting that a model which is read so does not use."""
-    for each in fields(settings):
-        if _OWN.get(each.name, reads) != reads and getattr(settings, each.name) != each.default:
-            raise UsageError(
-                f"setting {each.name!r} has no meaning for {name!r}, which is read by a {reads}; leave it out"
-            )
 
 
 def embedded_folder() -> Path:
@@ -118,6 +55,10 @@ def open_scorer(name: str, settings: Mapping[str, Any] | None = None) -> StepSco
             f"no model ships at {str(folder)!r} with this installation; train one with `search prm train`, "
             "or give a folder or hub id"
         )
+    models = models_of(folder)
+    if len(models) > 1:
+        return _open_members(models, given)
+    folder = models[0] if models else folder
     if is_checkpoint(folder):
         return _open_own(folder, read_card(folder), given)
     if not folder.is_dir():
@@ -147,19 +88,30 @@ def scorer_hash(name: str, settings: ScorerSettings) -> str:
     """Hash of what gives the scores of an open model, wherever it lies.
 
     That of its weights (`treesearch.engines.hf_load.weights_hash`); of a folder that this toolkit's trainer
-    wrote, with how its card reads them (calibration included); of a log-ratio, with the reference's weights.
+    wrote, with how its card reads them (calibration included); of a log-ratio, with the reference's weights;
+    of a training run, that of its model, or of all its models; of a LoRA adapter, with the base's weights.
     """
+    from prm.scoring.adapters import find_adapter
     from treesearch.engines.hf_load import weights_hash
 
     folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
+    if models := models_of(folder):
+        return _joined([scorer_hash(str(model), settings) for model in models])
     card = read_card(folder) if is_checkpoint(folder) else None
+    adapter = find_adapter(name) if card is None else None
+    if adapter is not None:
+        return _joined([weights_hash(adapter.base), adapter.hash])
     parts = [weights_hash(name if card is None else str(folder))]
     reference = settings.reference or (card.reference if card is not None else None)
     if reference:
         parts.append(weights_hash(reference))
     if card is not None:
         parts.append(json.dumps(card.reading(), sort_keys=True))
-    return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return _joined(parts)
+
+
+def _joined(hashes: Sequence[str]) -> str:
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def open_uncalibrated(folder: Path, settings: Mapping[str, Any] | None = None) -> StepScorer:
@@ -174,8 +126,10 @@ def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:
             f"{str(folder)!r} follows the convention {card.convention!r}, family={settings.family} was asked "
             "for; leave family out"
         )
+    if settings.backend == NATIVE:
+        raise _no_native_class(str(folder))
     convention = find(card.convention)
-    _refuse_unused(str(folder), "log-ratio" if card.head.kind == "implicit" else "head", settings)
+    refuse_unused(str(folder), "log-ratio" if card.head.kind == "implicit" else "head", settings)
     if card.head.kind == "implicit":
         return _open_implicit(str(folder), convention, settings, reference=card.reference or "", card=card)
     if settings.backend == "vllm":
@@ -194,13 +148,34 @@ def _open_own(folder: Path, card: Card, settings: ScorerSettings) -> StepScorer:
     )
 
 
+def _open_members(models: Sequence[Path], settings: ScorerSettings) -> StepScorer:
+    """The models of one training run as one scorer; members that are log-ratios have nothing to combine."""
+    from prm.scoring.members import open_members
+
+    cards = [read_card(model) for model in models]
+    alone = replace(settings, combine=ScorerSettings.combine, uncertainty=ScorerSettings.uncertainty)
+    return open_members(
+        [
+            partial(_open_own, model, card, alone if card.head.kind == "implicit" else settings)
+            for model, card in zip(models, cards, strict=True)
+        ],
+        combine=settings.combine,  # pyright: ignore[reportArgumentType] - checked by ScorerSettings
+        uncertainty=settings.uncertainty,
+    )
+
+
 def _open_published(name: str, convention: Convention, settings: ScorerSettings) -> StepScorer:
-    _refuse_unused(name, _reads(convention), settings)
+    refuse_unused(name, _reads(convention), settings)
+    if settings.backend == NATIVE and not has_native_class(convention):
+        raise _no_native_class(f"{name} ({convention.name})")
+    check_converted(name, convention)
+    if settings.backend != "transformers" or isinstance(convention.readout, LogRatio | Verdict):
+        _refuse_adapter(name, convention, settings)
     if isinstance(convention.readout, LogRatio):
         return _open_implicit(name, convention, settings, reference="", card=None)
     if isinstance(convention.readout, Verdict):
         return _open_judge(name, convention, settings)
-    if settings.backend == "vllm":
+    if settings.backend != "transformers":
         from prm.scoring.vllm_open import open_published as open_published_on_vllm
 
         return open_published_on_vllm(name, convention, settings)
@@ -215,7 +190,28 @@ def _open_published(name: str, convention: Convention, settings: ScorerSettings)
     )
 
 
-def _reads(convention: Convention) -> _Reads:
+def _refuse_adapter(name: str, convention: Convention, settings: ScorerSettings) -> None:
+    """Raise for a LoRA adapter where a whole model is needed."""
+    from prm.scoring.adapters import find_adapter
+
+    if (adapter := find_adapter(name)) is not None:
+        vllm = settings.backend != "transformers"
+        raise adapter.not_read(f"backend={settings.backend}" if vllm else f"the family {convention.name!r}")
+
+
+def has_native_class(convention: Convention) -> bool:
+    """Whether vLLM has a class for the family's head: two linear layers on classes, which is Qwen's."""
+    return isinstance(convention.readout, Classes) and len(convention.readout.layers) == 2
+
+
+def _no_native_class(what: str) -> UsageError:
+    return UsageError(
+        f"backend={NATIVE} is vLLM's own class for Qwen's process-reward models, which {what} is not; use "
+        "backend=vllm"
+    )
+
+
+def _reads(convention: Convention) -> Reads:
     if isinstance(convention.readout, LogRatio):
         return "log-ratio"
     return "verdict" if isinstance(convention.readout, Verdict) else "head"

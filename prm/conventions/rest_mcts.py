@@ -8,8 +8,9 @@ trained with a squared error. The layer over the logits and lm_head are one row 
 
 Traps: the published code pads on the right and reads the last position, which is a padding position unless
 the tokenizer pads on the left; here the last token is read. Its weights are a plain state dict that is not
-loaded: a folder needs the backbone as `save_pretrained` writes it and the layer as "LN.weight" and "LN.bias"
-in a safetensors file beside it. Every prefix is a value of its own, so the last step's is the solution's.
+opened: `prm.scoring.state_dict.convert` writes a folder of it, the backbone as `save_pretrained` does and the
+layer as "LN.weight" and "LN.bias" in a safetensors file beside it. Every prefix is a value of its own, so the
+last step's is the solution's.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ four line breaks (id 23535). The score is read at the tag, the softmax over "-" 
 Provenance: the model cards; Zeng et al., VersaPRM (arXiv 2502.06737); aggregate min.
 
 Traps: the two label tokens are those without a blank in front; the published script stops after the first
-wrong step, here every step has its score; VersaPRM itself is a LoRA adapter (r = 16) on Llama-PRM800K, to be
-merged into a folder before it is opened; the label was trained on the tag, without a shift.
+wrong step, here every step has its score; VersaPRM itself is a LoRA adapter (r = 16) on Llama-PRM800K, merged
+in memory when it opens (`prm.scoring.adapters`); the label was trained on the tag, without a shift.
 """
 
 from __future__ import annotations

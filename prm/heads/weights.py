@@ -7,7 +7,7 @@ rows of an lm_head do not load it. Nothing else is opened: other formats can hol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,7 @@ class Weights:
             lazy = opened.get_slice(name)
             count = lazy.get_shape()[0]
             for row in rows:
-                if not 0 <= row < count:
-                    raise UsageError(f"{name} has {count} rows, row {row} was asked for")
+                _check_row(name, count, row)
             return torch.cat([lazy[row : row + 1] for row in rows])
 
         return self._opened(name, read).float()
@@ -65,11 +64,41 @@ class Weights:
         )
 
     def _opened(self, name: str, read: Any) -> torch.Tensor:
+        self._check(name)
+        with safe_open(str(self._files[name]), framework="pt") as opened:
+            return read(opened)
+
+    def _check(self, name: str) -> None:
         if name not in self._files:
             heads = [each for each in sorted(self._files) if "layers." not in each]
             raise UsageError(
                 f"{str(self.folder)!r} has no tensor {name!r}, which this family's head needs; outside of "
                 f"the layers it has {', '.join(heads) or 'none'}; is it another family's checkpoint?"
             )
-        with safe_open(str(self._files[name]), framework="pt") as opened:
-            return read(opened)
+
+
+class HeldWeights(Weights):
+    """Tensors in memory, read as those of a folder are; `folder` is named in errors."""
+
+    def __init__(self, folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:  # no files to open
+        self.folder = folder
+        self._files = dict.fromkeys(tensors, folder)
+        self._tensors = tensors
+
+    def get(self, name: str) -> torch.Tensor:
+        """A tensor, in float32; `UsageError` names what there is instead."""
+        self._check(name)
+        return self._tensors[name].float().cpu()
+
+    def rows(self, name: str, rows: Sequence[int]) -> torch.Tensor:
+        """Some rows of a matrix, in float32, [rows, columns]."""
+        self._check(name)
+        count = self._tensors[name].shape[0]
+        for row in rows:
+            _check_row(name, count, row)
+        return self._tensors[name][list(rows)].float().cpu()
+
+
+def _check_row(name: str, count: int, row: int) -> None:
+    if not 0 <= row < count:
+        raise UsageError(f"{name} has {count} rows, row {row} was asked for")

@@ -16,7 +16,13 @@ from prm.labels.pairs import GAP
 from prm.scoring.options import ScoringOptions
 from tasks.errors import UsageError
 
-METHODS = ("mc", "omega", "tree", "judge")
+METHODS: Mapping[str, str] = {
+    "mc": "every distinct prefix of sampled solutions is completed K times (Math-Shepherd)",
+    "omega": "the first wrong step of a solution is found by halving, with K completions a probe (OmegaPRM)",
+    "tree": "what a search found at or below each step; no model is loaded",
+    "judge": "a model scores the steps; the first below its threshold is the first error",
+}
+"""Ways to label, each with a line about it."""
 POLICY = ("policy", "model", "engine", "engine_args")
 """Fields that say who completes."""
 _COMPLETING = ("mc", "omega")

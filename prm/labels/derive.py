@@ -97,6 +97,15 @@ RULES: Mapping[str, TreeRule] = {
     "dual": _each(soft),
 }
 """What each rule knows of the nodes; None for a tree that it can say nothing about."""
+SUMMARIES: Mapping[str, str] = {
+    "hard": "1 if any outcome at or below the step was right, else 0",
+    "soft": "the share of right outcomes",
+    "quality": "quality values of the whole tree (ReST-MCTS*)",
+    "simple-quality": "depth / K on a way to a right leaf, less beside it",
+    "tree": "what the search backed up, cut to [0, 1]",
+    "dual": "the soft value less a share of what the step lost (MedS3)",
+}
+"""A line about each rule."""
 
 
 def label_rows(

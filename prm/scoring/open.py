@@ -21,9 +21,10 @@ from transformers.utils.hub import cached_file
 
 from prm.checkpoint import Card, HeadCard
 from prm.conventions import Convention, bind
-from prm.conventions.base import Activation, Classes, LinearValue, TwoTokens
+from prm.conventions.base import Activation, Classes, LinearValue, TwoTokens, VocabularyMean
 from prm.heads.linear import Head, build_head
-from prm.heads.weights import Weights
+from prm.heads.weights import HeldWeights, Weights
+from prm.scoring.adapters import Adapter, find_adapter, load_merged
 from prm.scoring.options import ScoringOptions
 from prm.scoring.reading import Combine, Reading
 from prm.scoring.transformers import TransformersScorer
@@ -40,10 +41,18 @@ def open_published(
     uncertainty: float = 0.5,
     expected: Mapping[str, int] | None = None,
 ) -> TransformersScorer:
-    """A scorer over a published checkpoint; `expected` are ids for tests (see `bind`)."""
-    backbone, tokenizer, folder = load_backbone(model, options)
+    """A scorer over a published checkpoint, or a LoRA adapter over one, which is merged in memory.
+
+    `expected` are ids for tests (see `bind`).
+    """
+    adapter = find_adapter(model)
+    if adapter is None:
+        backbone, tokenizer, folder = load_backbone(model, options)
+        weights = Weights(folder)
+    else:
+        backbone, tokenizer, weights = _load_adapted(adapter, convention, options)
     bound = bind(convention, tokenizer, expected=expected)
-    head = build_head(convention.readout, Weights(folder), bound.ids)
+    head = build_head(convention.readout, weights, bound.ids)
     reading = Reading(convention=convention, combine=combine, uncertainty=uncertainty)
     return TransformersScorer(backbone, head, bound, reading, options=options)
 
@@ -67,6 +76,21 @@ def open_own(
         convention=convention, combine=combine, uncertainty=uncertainty, calibration=card.calibration
     )
     return TransformersScorer(backbone, head, bound, reading, options=options)
+
+
+def _load_adapted(
+    adapter: Adapter, convention: Convention, options: ScoringOptions
+) -> tuple[Any, Any, Weights]:
+    """Backbone, tokenizer and tensors for the head of an adapter merged into its base, in memory."""
+    if not isinstance(convention.readout, TwoTokens | VocabularyMean):
+        raise UsageError(
+            f"{adapter.name!r} is a LoRA adapter over {adapter.base!r}, and the family {convention.name!r} "
+            "has a head outside of the language model, which adapters are not read for; merge it into a "
+            "folder with the head's tensors"
+        )
+    model, tokenizer = load_merged(adapter, device=options.device, dtype=options.dtype)
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if "layers." not in name}
+    return model.base_model, tokenizer, HeldWeights(adapter.folder, tensors)
 
 
 def with_head(convention: Convention, head: HeadCard) -> Convention:

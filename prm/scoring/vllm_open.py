@@ -7,7 +7,7 @@ all positions of a text, of which those of the tags are taken here, by where the
 id (vLLM's own STEP pooling goes by a fixed id, and gives no rows where the tokenizer has another). Every
 other head is applied here to the last hidden state, which vLLM gives as an embedding without normalisation.
 That is also the default for Qwen's checkpoints, since only the last position reads the prefix cache;
-`native` asks for vLLM's own class.
+the back end `vllm-native` asks for vLLM's own class.
 
 vLLM loads every tensor of a folder and fails on one that its class does not know, so a head is kept from it:
 the folder is mirrored by links, with a copy of the files that hold a head, without it.
@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 
 from prm.checkpoint import Card
 from prm.conventions import Convention, TwoTokens, bind
-from prm.conventions.base import Classes
 from prm.scoring.reading import Reading
 from prm.scoring.vllm import Numbers, Read, VLLMScorer
 from tasks.errors import UsageError
@@ -52,17 +51,18 @@ def open_published(
     settings: ScorerSettings,
     *,
     expected: Mapping[str, int] | None = None,
-    native: bool = False,
 ) -> VLLMScorer:
-    """A scorer over a published checkpoint; `expected` are ids for tests (see `bind`)."""
+    """A scorer over a published checkpoint; `expected` are ids for tests (see `bind`).
+
+    With `settings.backend` vllm-native by vLLM's own class: the convention must have one
+    (`prm.registry.has_native_class`).
+    """
     from treesearch.engines.hf_load import model_folder
 
     folder = model_folder(model)
     bound = bind(convention, _tokenizer(folder), expected=expected)
     reading = _reading(convention, settings)
-    if native and not (isinstance(convention.readout, Classes) and len(convention.readout.layers) == 2):
-        raise UsageError(f"vLLM has a native class for Qwen's process-reward models, not {convention.name!r}")
-    if native:
+    if settings.backend == "vllm-native":
         client = _client(str(folder), settings, {"architectures": [_NATIVE]}, {}, pooler=_ALL)
         return VLLMScorer(client, bound, reading, read=Read.TOKENS)
     if isinstance(convention.readout, TwoTokens):

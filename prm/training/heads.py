@@ -2,8 +2,9 @@
 
 Contract: `HEADS` is the one table. `data` says whether a head learns from step rows or from pairs; `reads`
 whether a linear head over the last hidden state gives a score, or the policy's own log-probs against a
-reference give a log-ratio; `outputs` is the number of outputs a member. `own` are the settings of
-`TrainConfig` that the head uses and others do not: setting one for another head is an error, not ignored.
+reference give a log-ratio; `outputs` is the number of outputs a member; `summary` is its loss in a line.
+`own` are the settings of `TrainConfig` that the head uses and others do not: setting one for another head is
+an error, not ignored.
 
 Examples: a step row becomes one example with a read at every labelled step (the outcome heads: at the last
 one; with `token_decay`: at every token of such a step); a pair becomes one example with two reads and one
@@ -33,6 +34,7 @@ class Head:
     outputs: int = 1
     ends_only: bool = False
     own: frozenset[str] = frozenset()
+    summary: str = ""
 
 
 _LABELS = frozenset({"weight_by_counts"})
@@ -41,24 +43,73 @@ _STEPS = _LABELS | {"mask_after_error", "error_at_most"}
 _TOKENS = frozenset({"token_decay"})
 
 HEADS: dict[str, Head] = {
-    "value-bce": Head(data="steps", reads="score", own=_STEPS | _CLASSES | _TOKENS | {"smoothing"}),
-    "value-mse": Head(data="steps", reads="score", own=_STEPS | _TOKENS),
-    "step": Head(data="steps", reads="score", outputs=2, own=_STEPS | _CLASSES | {"smoothing"}),
+    "value-bce": Head(
+        summary="cross-entropy of one logit a step, soft labels too",
+        data="steps",
+        reads="score",
+        own=_STEPS | _CLASSES | _TOKENS | {"smoothing"},
+    ),
+    "value-mse": Head(
+        summary="squared error of a step's probability", data="steps", reads="score", own=_STEPS | _TOKENS
+    ),
+    "step": Head(
+        summary="cross-entropy of two outputs a step",
+        data="steps",
+        reads="score",
+        outputs=2,
+        own=_STEPS | _CLASSES | {"smoothing"},
+    ),
     "two-token": Head(
+        summary="the same, starting from two rows of the vocabulary head",
         data="steps",
         reads="score",
         outputs=2,
         own=_STEPS | _CLASSES | {"smoothing", "good_token", "bad_token"},
     ),
     "ranking": Head(
-        data="steps", reads="score", own=frozenset({"zeta", "mask_after_error", "error_at_most"})
+        summary="order of all steps of a solution, with margin zeta (PQM)",
+        data="steps",
+        reads="score",
+        own=frozenset({"zeta", "mask_after_error", "error_at_most"}),
     ),
-    "pairwise": Head(data="pairs", reads="score", own=frozenset({"margin"})),
-    "outcome-bce": Head(data="steps", reads="score", ends_only=True, own=_LABELS | _CLASSES),
-    "outcome-bt": Head(data="pairs", reads="score", own=frozenset({"centring"})),
-    "implicit-ce": Head(data="steps", reads="ratio", ends_only=True, own=_LABELS | _CLASSES | {"beta"}),
-    "implicit-dpo": Head(data="pairs", reads="ratio", own=frozenset({"beta", "smoothing"})),
-    "step-dpo": Head(data="pairs", reads="ratio", own=frozenset({"beta", "smoothing"})),
+    "pairwise": Head(
+        summary="logistic loss of two steps behind one prefix, the pairs of a prefix weighing 1 together",
+        data="pairs",
+        reads="score",
+        own=frozenset({"margin"}),
+    ),
+    "outcome-bce": Head(
+        summary="cross-entropy at a solution's end",
+        data="steps",
+        reads="score",
+        ends_only=True,
+        own=_LABELS | _CLASSES,
+    ),
+    "outcome-bt": Head(
+        summary="Bradley-Terry of two solutions at their ends",
+        data="pairs",
+        reads="score",
+        own=frozenset({"centring"}),
+    ),
+    "implicit-ce": Head(
+        summary="cross-entropy of beta times the solution's log-ratio (ImplicitPRM)",
+        data="steps",
+        reads="ratio",
+        ends_only=True,
+        own=_LABELS | _CLASSES | {"beta"},
+    ),
+    "implicit-dpo": Head(
+        summary="DPO, read as a reward (ImplicitPRM)",
+        data="pairs",
+        reads="ratio",
+        own=frozenset({"beta", "smoothing"}),
+    ),
+    "step-dpo": Head(
+        summary="DPO on sibling steps, read as a step's Q value",
+        data="pairs",
+        reads="ratio",
+        own=frozenset({"beta", "smoothing"}),
+    ),
 }
 
 _OWNED = frozenset[str]().union(*(head.own for head in HEADS.values()))

@@ -118,3 +118,27 @@ def test_a_folder_is_mirrored_without_its_head(tmp_path):
     assert set(whole) - set(kept) == {"v_head.summary.weight"}
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "b") is not None
     assert (tmp_path / "b" / "config.json").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("pooling", "option"),
+    [
+        (True, r"\(--set engine_args='...'; of the value of a search --set value.engine_args='...'\)"),
+        (False, r"\(--engine-args '...'; of a model that scores steps --set engine_args='...'"),
+    ],
+)
+def test_where_memory_is_short_the_advice_names_an_option_of_the_command(monkeypatch, pooling, option):
+    from treesearch.engines import vllm_client
+
+    class Args:
+        disable_log_stats = True
+
+        def create_engine_config(self):
+            return None
+
+    def full(module):
+        raise RuntimeError(f"{module}: no memory")
+
+    monkeypatch.setattr(vllm_client, "import_vllm", full)
+    with pytest.raises(EngineError, match=f"--gpu-memory-utilization {option}"):
+        asyncio.run(vllm_client._start(Args(), pooling))

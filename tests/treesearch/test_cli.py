@@ -418,8 +418,11 @@ def test_list_names_everything_with_a_summary_and_settings(capsys: pytest.Captur
     code, out, _ = search(capsys, "list", "--json")
     assert code == ExitCode.DONE
     found = json.loads(out)
-    assert list(found) == ["algorithms", "values", "tasks", "engines", "runs"]
-    for kind in ("algorithms", "values", "tasks", "engines"):
+    prm = ["conventions", "benches", "heads", "label-methods", "label-rules"]
+    kinds = ["algorithms", "values", "tasks", "engines", *prm, "builders", "objectives"]
+    assert list(found) == [*kinds, "runs"]
+    for kind in kinds:
+        assert found[kind]
         assert all(entry["summary"] for entry in found[kind])
     mcts = next(entry for entry in found["algorithms"] if entry["name"] == "mcts")
     settings = {entry["name"]: entry for entry in mcts["settings"]}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,17 +13,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "prm"))  # prm_models, test_conventions_golden
 
-from prm_models import CHATML, HIDDEN, QUESTION, STEPS, byte_level, random, sentence_pieces, write_causal
+from prm_models import HIDDEN, QUESTION, STEPS, byte_level, random, sentence_pieces, write_causal
 from test_conventions_golden import write_qwen_prm, write_skywork
 from transformers import AutoModel, AutoTokenizer
 
 from prm.checkpoint import Card, HeadCard, write_checkpoint
-from prm.conventions import find
+from prm.conventions import Token, find, table
 from prm.registry import ScorerSettings, open_scorer
 from prm.scoring.open import open_published as open_with_transformers
 from prm.scoring.options import ScoringOptions
 from prm.scoring.vllm_open import mirror_folder, open_published
-from tasks.errors import UsageError
+from treesearch.cli import main
 from treesearch.policies import embedded_folder
 
 TOLERANCE = 1e-4
@@ -99,7 +101,8 @@ def test_qwens_process_reward_model_agrees(tmp_path, native):
     folder = write_qwen_prm(tmp_path)
     tag = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids("<extra_0>")
     convention = find("qwen2.5-math-prm")
-    scorer = open_published(str(folder), convention, SETTINGS, expected={"<extra_0>": tag}, native=native)
+    settings = replace(SETTINGS, backend="vllm-native") if native else SETTINGS
+    scorer = open_published(str(folder), convention, settings, expected={"<extra_0>": tag})
     try:
         reference = open_with_transformers(
             str(folder), convention, options=OPTIONS, expected={"<extra_0>": tag}
@@ -161,7 +164,17 @@ def test_a_mirrored_folder_has_the_body_and_no_head(tmp_path):
     assert (tmp_path / "mirror" / "config.json").is_symlink()
 
 
-def test_a_native_class_is_qwens_alone(tmp_path):
-    folder = write_causal(tmp_path, byte_level(template=CHATML))
-    with pytest.raises(UsageError, match="native class for Qwen"):
-        open_published(str(folder), find("steps"), SETTINGS, native=True)
+def test_the_command_scores_with_the_native_class(tmp_path, monkeypatch, capsys):
+    qwen = find("qwen2.5-math-prm")
+    anything = replace(qwen, tag=replace(qwen.tag, token=Token(text="<extra_0>")))  # the tiny vocabulary's id
+    monkeypatch.setitem(table.CONVENTIONS, qwen.name, anything)
+    folder = write_qwen_prm(tmp_path)
+    asked = [part for text in STEPS for part in ("--step", text)]
+    found = []
+    for backend in ("vllm-native", "transformers"):
+        settings = {"backend": backend, "family": qwen.name, "dtype": "float32"}
+        settings |= {"engine_args": ARGS} if backend == "vllm-native" else {"device": "cpu"}
+        given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        assert main(["prm", "score", "--prm", str(folder), QUESTION, *asked, *given, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["scores"])
+    assert found[0] == pytest.approx(found[1], abs=TOLERANCE)

@@ -1,12 +1,14 @@
 """`search list`: what can be named on the command line, and the runs that there are.
 
-Engines are described from their source text, without importing them: importing one loads its back end.
+Engines are described from their source text, without importing them: importing one loads its back end. The
+packages that build on this one are asked by lazy name for what they have (`OTHERS`).
 """
 
 from __future__ import annotations
 
 import ast
 import enum
+import importlib
 import importlib.util
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -19,19 +21,30 @@ from treesearch.cli import options
 from treesearch.cli.terminal import one_line, say, say_json, say_table
 
 _KINDS = {"algorithms": "algorithm", "values": "value", "tasks": "task", "engines": "engine"}
+OTHERS = {
+    "conventions": "prm.cli.names:conventions",
+    "benches": "prm.cli.names:benches",
+    "heads": "prm.cli.names:heads",
+    "label-methods": "prm.cli.names:label_methods",
+    "label-rules": "prm.cli.names:label_rules",
+    "builders": "selftrain.cli.names:builders",
+    "objectives": "selftrain.cli.names:objectives",
+}
+"""Kinds of names of the packages that build on this one, as ``module:function`` that gives the entries."""
 _RUNS = "runs"
+_ALL = (*_KINDS, *OTHERS, _RUNS)
 _WITH_SETTINGS = ("algorithm", "value")
 
 
 def _complete(incomplete: str) -> list[str]:
-    return [kind for kind in (*_KINDS, _RUNS) if kind.startswith(incomplete)]
+    return [kind for kind in _ALL if kind.startswith(incomplete)]
 
 
 def list_names(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="algorithms, values, tasks, engines or runs; without it, all.", autocompletion=_complete
+            help=f"One of {', '.join(_ALL[:-1])} or {_RUNS}; without it, all.", autocompletion=_complete
         ),
     ] = None,
     verbose: Annotated[
@@ -39,11 +52,10 @@ def list_names(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """List algorithms, values, tasks, engines and runs."""
-    if kind is not None and kind not in (*_KINDS, _RUNS):
-        raise unknown_name("kind", kind, (*_KINDS, _RUNS))
-    wanted = [kind] if kind else [*_KINDS, _RUNS]
-    found = {name: _runs() if name == _RUNS else _entries(_KINDS[name]) for name in wanted}
+    """List what can be named: algorithms, values, tasks, conventions of models, ...; and runs."""
+    if kind is not None and kind not in _ALL:
+        raise unknown_name("kind", kind, _ALL)
+    found = {name: _found(name) for name in ([kind] if kind else _ALL)}
     if as_json:
         say_json(found)
         return
@@ -56,6 +68,16 @@ def list_names(
             _show_runs(entries)
         else:
             _show_entries(entries, verbose=verbose)
+
+
+def _found(name: str) -> list[dict[str, Any]]:
+    """The entries of a kind."""
+    if name == _RUNS:
+        return _runs()
+    if name in _KINDS:
+        return _entries(_KINDS[name])
+    module, _, function = OTHERS[name].partition(":")
+    return getattr(importlib.import_module(module), function)()
 
 
 def _entries(kind: str) -> list[dict[str, Any]]:

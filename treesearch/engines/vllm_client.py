@@ -44,6 +44,9 @@ _WATCH_POLL_S = 0.2
 _SHUT_DOWN_S = 20.0
 """Longer than vLLM's engine process gives its workers (5 s, and 4 s after SIGTERM)."""
 _CORE = "EngineCore"
+_OF_SCORER = "--set engine_args='...'; of the value of a search --set value.engine_args='...'"
+_OF_ENGINE = f"--engine-args '...'; of a model that scores steps {_OF_SCORER}"
+"""Where the arguments are given of a model that is read, and of one that writes, which a judge may be."""
 _CLOSED_MEANWHILE = "the engine was closed while the request was under way"
 
 
@@ -87,7 +90,7 @@ class VLLMClient:
         guard, loop = Guard(), LoopThread("vllm-engine")
         try:
             with quiet_children(), _watched(guard):
-                client = cls(loop.run(_start(engine_args)), loop, guard, pooling=pooling)
+                client = cls(loop.run(_start(engine_args, pooling)), loop, guard, pooling=pooling)
             if safetensors_only(engine_args) and engine_args.revision is None:
                 client.model_hash = weights_hash(engine_args.model)
             return client
@@ -210,7 +213,7 @@ async def last_output(outputs: AsyncIterator[Any]) -> Any:
     return last
 
 
-async def _start(engine_args: Any) -> Any:
+async def _start(engine_args: Any, pooling: bool) -> Any:
     """vLLM's engine over a model. In the loop that it belongs to from now on."""
     try:
         config = engine_args.create_engine_config()
@@ -226,7 +229,7 @@ async def _start(engine_args: Any) -> Any:
         raise EngineError(
             f"vLLM did not start: {one_line(error)}; the cause is in its log above (with "
             "VLLM_LOGGING_LEVEL=INFO all of it); where memory is short, lower --max-model-len or "
-            "--gpu-memory-utilization (--engine-args)"
+            f"--gpu-memory-utilization ({_OF_SCORER if pooling else _OF_ENGINE})"
         ) from error
 
 
