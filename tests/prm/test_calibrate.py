@@ -105,6 +105,6 @@ def test_what_cannot_be_calibrated_is_refused_and_the_model_is_as_it_was(
         calibrate(prm=str(model), data=str(one))
     with pytest.raises(UsageError, match="kind of calibration 'plat'"):
         calibrate(prm=str(model), data=str(noisy), kind="plat")
-    with pytest.raises(DataError, match="process-reward model"):
+    with pytest.raises(DataError, match="give one of its models"):
         calibrate(prm=str(tmp_path), data=str(noisy))
     assert (model / CARD).read_bytes() == before
