@@ -11,6 +11,7 @@ It does not check that the problems were held out from training: that is the cal
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,10 @@ from typing import Any
 
 from prm.calibration import find_fit
 from prm.checkpoint import CARD, Calibration, read_card
-from prm.evaluation.scoring import CONCURRENCY
+from prm.evaluation.scoring import CONCURRENCY, Scoring
 from prm.evaluation.steps import LabelledSteps, evaluate, read_labelled, score_labelled
 from prm.registry import open_uncalibrated
-from tasks.errors import DataError
+from tasks.errors import DataError, UsageError
 from treesearch.atomic import write_json
 from treesearch.seeds import derive
 
@@ -32,6 +33,7 @@ async def calibrate(
     folder: Path,
     data: Path,
     *,
+    out: Path | None = None,
     kind: str = "platt",
     settings: Mapping[str, Any] | None = None,
     concurrency: int = CONCURRENCY,
@@ -39,11 +41,16 @@ async def calibrate(
 ) -> dict[str, Any]:
     """Fit `kind` (platt or isotonic) to the rows of `data` and write it into `folder`.
 
+    With `out` the folder stays as it is, and a copy of it at `out` has the map.
+
     `data` is what ``search prm eval --bench steps`` reads. Returns kind, numbers of problems, and AUROC,
     calibration error and Brier score before (as the model scored until now) and after, all steps and by
     depth, on the half that nothing was fitted to. Raises `DataError` for a folder that is no model of the
-    trainer's, broken rows, or fewer than two problems, `UsageError` for an unknown kind or setting.
+    trainer's, broken rows, or fewer than two problems, `UsageError` for an unknown kind or setting, or an
+    `out` that is there.
     """
+    if out is not None and out.exists():
+        raise UsageError(f"{out} is there already; name another folder with --out")
     fit, card = find_fit(kind), read_card(folder)
     labelled = read_labelled(data)
     problems = sorted({each.question for each in labelled}, key=lambda name: derive(0, "calibrate", name))
@@ -52,7 +59,8 @@ async def calibrate(
     fitted_on = set(problems[::2])
     scorer = open_uncalibrated(folder, settings)
     try:
-        scored = await score_labelled(labelled, scorer, concurrency=concurrency, on_done=on_done)
+        how = Scoring(concurrency=concurrency, on_done=on_done)
+        scored = await score_labelled(labelled, scorer, how)
     finally:
         await scorer.close()
     pairs = [pair for each in scored if each.question in fitted_on for pair in _labelled(each)]
@@ -65,8 +73,18 @@ async def calibrate(
         "after": _figures(judged, found),
     }
     changed = replace(card, calibration=found, trained={**card.trained, "calibration": report})
-    write_json(folder / CARD, changed.to_json())
+    if out is not None:
+        _copy(folder, out)
+    write_json((out or folder) / CARD, changed.to_json())
     return report
+
+
+def _copy(folder: Path, out: Path) -> None:
+    """A copy of a model's folder, there in whole or not at all."""
+    beside = out.with_name(f".{out.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(folder, beside)
+    beside.rename(out)
 
 
 def _labelled(each: LabelledSteps) -> list[tuple[float, float]]:

@@ -36,9 +36,13 @@ class MissingPrerequisiteError(SearchError, ImportError):
     exit_code = 5
 
 
+_SHORT = 3
+"""Letters of a name up to which half of them right is near enough."""
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:
     """Build the error for a mistyped `name`: it names the nearest valid one, or all of them."""
     names = sorted(valid)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6 if len(name) > _SHORT else 0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"valid: {', '.join(names) or 'none'}"
     return UsageError(f"unknown {kind} {name!r}; {hint}")

@@ -34,8 +34,6 @@ from treesearch.run.plan import prepare
 from treesearch.run.runner import result_row
 from treesearch.run.summary import summarise
 from treesearch.settings import parse_assignments
-from treesearch.values.free import Verifier
-from treesearch.values.rollout import RollOutValue
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -113,17 +111,21 @@ def test_every_page_in_the_folder_of_algorithms_is_of_one_that_exists() -> None:
     assert {page.stem for page in (DOCS / "algorithms").glob("*.md")} == set(ALGORITHMS)
 
 
-@pytest.mark.parametrize(
-    ("page", "kind"), [("values.md", "value"), ("engines.md", "engine"), ("tasks.md", "task")]
-)
+@pytest.mark.parametrize(("page", "kind"), [("engines.md", "engine"), ("tasks.md", "task")])
 def test_every_name_has_a_section_on_its_page(page: str, kind: str) -> None:
     headings = re.findall(r"^## `([^`]+)`$", text_of(page), re.MULTILINE)
     assert set(headings) >= set(TABLES[kind])
 
 
+def test_every_value_has_a_page_that_the_table_of_values_leads_to() -> None:
+    listed = dict(re.findall(r"^\| \[`([\w-]+)`\]\(values/([^)#]+)", text_of("values.md"), re.MULTILINE))
+    assert set(listed) == set(TABLES["value"])
+    assert set(listed.values()) == {page.name for page in (DOCS / "values").glob("*.md")}
+    for name, page in listed.items():
+        assert re.search(rf"^#+ {name}$", text_of(f"values/{page}"), re.MULTILINE)
+
+
 def test_settings_tables_hold_the_true_defaults() -> None:
-    assert settings_below(text_of("values.md"), "`rollout`") == defaults(RollOutValue)
-    assert settings_below(text_of("values.md"), "`verifier`") == defaults(Verifier)
     assert settings_below(text_of("policies.md"), "Settings") == defaults(PolicyConfig)
     assert settings_below(text_of("engines.md"), "`scripted`") == defaults(ScriptedOptions)
     assert settings_below(text_of("engines.md"), "`openai`") == defaults(OpenAIOptions)

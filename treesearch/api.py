@@ -69,7 +69,7 @@ def fit_policy(policy: Policy, algorithm: Algorithm, value: Value) -> Policy:
 
     Raises `UsageError` where the engine cannot give it.
     """
-    needed = value.name == "self-certainty" or algorithm.answer == "borda"
+    needed = value.needs_certainty or algorithm.answer == "borda"
     if needed and not policy.config.certainty:
         config = replace(policy.config, certainty=True)
         policy = Policy(engine=policy.engine, task=policy.task, config=config)

@@ -74,11 +74,15 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """The most that a piece of work may use. What is reserved for it, and what it must stay inside."""
+    """The most that a piece of work may use. What is reserved for it, and what it must stay inside.
+
+    With fewer than `least` tokens it can do nothing: a search that has no more left ends.
+    """
 
     tokens: int = 0
     calls: int = 0
     nodes: int = 0
+    least: int = field(default=1, compare=False)
 
 
 LIMITS = ("tokens", "calls", "nodes")

@@ -8,7 +8,8 @@ uninterrupted search did: works in flight are asked for again with the same seed
 
 A plan's work is issued when its full cost fits the budget. While it does not fit and works are in flight,
 the loop waits for what they give back; when nothing is in flight, the work gets what is left, and the search
-ends when that is nothing. Waiting happens inside one tree only; other trees keep the engine busy.
+ends when that is nothing, or too little to write a token with. Waiting happens inside one tree only; other
+trees keep the engine busy.
 """
 
 from __future__ import annotations
@@ -124,6 +125,8 @@ def _fill(
             if window:
                 return None
             cost = tree.meter.most(cost)
+            if cost.tokens < planned.cost.least:
+                return StopReason.BUDGET_TOKENS
         issued = Issued(tree.works, planned.node, cost)
         tree.commit([issued])
         window.append((issued, _start(perform, tree, issued, in_flight)))

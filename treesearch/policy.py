@@ -102,6 +102,11 @@ class Policy:
         step = min(self._stop.tokens or self.config.step_tokens, self.config.step_tokens)
         return max(0, left if whole else min(left, step))
 
+    @property
+    def price(self) -> int:
+        """Tokens of the budget that writing one token takes: 1, and what a value reads that steers it."""
+        return int(getattr(self.engine, "tokens_each", 1))
+
     async def propose(
         self, problem: Problem, path: Sequence[Step], n: int, *, max_tokens: int, seed: int
     ) -> Reply:

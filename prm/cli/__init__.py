@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from prm.cli import calibrate, label, score, train
+from prm.cli import calibrate, convert, label, score, train
 from prm.cli import eval as evaluation
 from treesearch.cli.app import Commands
 
@@ -19,10 +19,11 @@ app = typer.Typer(
 
 @app.callback()
 def _overview() -> None:
-    """Label steps, train, use and evaluate process-reward and Q-value models."""
+    """Label steps, convert labels, train, use and evaluate process-reward and Q-value models."""
 
 
 app.command("label")(label.label)
+app.command("convert")(convert.convert)
 app.command("train")(train.train)
 app.command("score")(score.score)
 app.command("calibrate")(calibrate.calibrate)

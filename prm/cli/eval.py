@@ -23,6 +23,8 @@ _SCORES = "Published scores in place of a model."
 _CHOOSE = (
     "Part of processbench on which the threshold is chosen. [default: gsm8k, or one half of a single part]"
 )
+_TOO_LONG = "A solution longer than the model's context: refuse (an error) or drop (left out, and counted)."
+_LIMIT = "First N records of each file only; for canaries, the first N wrong solutions."
 _SET = "A setting of the model: batch_tokens=2048. Repeatable."
 
 
@@ -44,7 +46,8 @@ Threshold = Annotated[
 ]
 ChooseOn = Annotated[str | None, typer.Option("--choose-on", metavar="PART", help=_CHOOSE)]
 Bins = Annotated[int, typer.Option("--bins", metavar="N", help="Bins of the calibration error.")]
-Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="First N records of each file only.")]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help=_LIMIT)]
+TooLongChoice = Annotated[str, typer.Option("--too-long", metavar="HOW", help=_TOO_LONG)]
 Concurrency = Annotated[
     int, typer.Option("--concurrency", metavar="N", help="Solutions being scored at once.")
 ]
@@ -60,6 +63,7 @@ def evaluate(
     choose_on: ChooseOn = None,
     bins: Bins = 10,
     limit: Limit = None,
+    too_long: TooLongChoice = "refuse",
     concurrency: Concurrency = 64,
     as_json: options.Json = False,
 ) -> int:
@@ -70,7 +74,12 @@ def evaluate(
 
     files, published = [Path(name) for name in data or ()], Path(scores) if scores is not None else None
     chosen = BenchOptions(
-        threshold=threshold, choose_on=choose_on, bins=bins, limit=limit, concurrency=concurrency
+        threshold=threshold,
+        choose_on=choose_on,
+        bins=bins,
+        limit=limit,
+        concurrency=concurrency,
+        too_long=too_long,  # pyright: ignore[reportArgumentType] - checked by BenchOptions
     )
     check_inputs(bench, files, scores=published, model=prm is not None, options=chosen)
     if settings and prm is None:
@@ -113,11 +122,13 @@ async def _run(
 
 
 def _show(report: Mapping[str, Any]) -> None:
-    """The report's plain figures, then its tables; the whole of it is in the JSON."""
-    from prm.evaluation.tables import tables
+    """The report's tables and what must be known of them; the whole of it is in the JSON."""
+    from prm.evaluation.tables import notes, tables
 
     for title, header, rows in tables(report):
         if title:
             say(title)
         say_table(header, rows)
         say()
+    for note in notes(report):
+        say(note)

@@ -33,6 +33,10 @@ _MAX_COMPLETIONS = "Most completions a problem, for omega. [default: no limit]"
 _ROWS = "Also write the rows that `search prm train` reads, labelled by --rule."
 _PAIRS = "Also write pairs of sibling steps whose values differ by --gap."
 _JUDGE = "Model of the method judge: embedded, a folder or a hub id, as for `search prm score`."
+_THRESHOLD = (
+    "Score of the judge below which a step is wrong. [default: the one of the judge's family, or 0.5]"
+)
+_PENALTY = "Weight of a loss of value in the rule dual, lambda of MedS3."
 _CONSENSUS = "Keep the rows whose first error is the same in this file of rows."
 _RULE = "hard, soft, quality, simple-quality, tree or dual. [default: soft; quality for tree]"
 _ONCE = "Label a step that several solutions share in the first alone."
@@ -73,6 +77,8 @@ Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help="Label t
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Root of all sampling.")]
 Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", help="Problems in flight at once.")]
 Judge = Annotated[str | None, typer.Option("--judge", metavar="NAME", help=_JUDGE)]
+Threshold = Annotated[float | None, typer.Option("--threshold", metavar="X", help=_THRESHOLD)]
+Penalty = Annotated[float, typer.Option("--penalty", metavar="X", help=_PENALTY)]
 Consensus = Annotated[str | None, typer.Option("--consensus", metavar="FILE", help=_CONSENSUS)]
 Rule = Annotated[
     str | None, typer.Option("--rule", metavar="NAME", help=_RULE, autocompletion=_complete_rule)
@@ -80,6 +86,7 @@ Rule = Annotated[
 Rows = Annotated[str | None, typer.Option("--rows", metavar="FILE", help=_ROWS)]
 Pairs = Annotated[str | None, typer.Option("--pairs", metavar="FILE", help=_PAIRS)]
 Gap = Annotated[float, typer.Option("--gap", metavar="X", help="Smallest difference of a pair's values.")]
+Extremes = Annotated[bool, typer.Option("--extremes", help="Pair the best sibling with the worst alone.")]
 Once = Annotated[bool, typer.Option("--once", help=_ONCE)]
 
 
@@ -96,6 +103,7 @@ def label(
     settings: Settings = None,
     method: Method = None,
     judge: Judge = None,
+    threshold: Threshold = None,
     completions: Completions = 8,
     solutions: Solutions = 4,
     searches: Searches = 16,
@@ -104,10 +112,12 @@ def label(
     seed: Seed = 0,
     concurrency: Concurrency = 64,
     rule: Rule = None,
+    penalty: Penalty = 0.5,
     rows: Rows = None,
     consensus: Consensus = None,
     pairs: Pairs = None,
     gap: Gap = 0.375,
+    extremes: Extremes = False,
     once: Once = False,
     as_json: options.Json = False,
 ) -> int:
@@ -165,12 +175,15 @@ def _ticker() -> OnChange:
 
 def _show(summary: Mapping[str, Any]) -> None:
     say(f"{summary['n_records']:,} records in {summary['out']} ({summary['n_new_records']:,} new)")
-    say(f"{summary['completions']:,} completions, {summary['tokens']:,} tokens, {summary['seconds']:.1f} s")
+    completed = f"{summary['completions']:,} completions, " if summary["method"] in ("mc", "omega") else ""
+    say(f"{completed}{summary['tokens']:,} tokens, {summary['seconds']:.1f} s")
     if summary["mean_soft"] is not None:
         say(f"mean share of right completions: {summary['mean_soft']:.1%}")
     for name in ("rows", "pairs"):
         if summary[f"n_{name}"] is not None:
             say(f"{summary[f'n_{name}']:,} {name} by the rule {summary['rule']}")
+    if summary["note"]:
+        say(summary["note"])
     if summary["n_compared"] is not None:
         say(f"{summary['n_compared']:,} rows are in both labellings; those that agree were kept")
     failed = list(summary["failed"].items())

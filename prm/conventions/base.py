@@ -190,6 +190,11 @@ class Convention:
     checkpoints: tuple[str, ...] = ()
 
     @property
+    def probabilities(self) -> bool:
+        """Whether scores are in [0, 1]."""
+        return self.activation in (Activation.SOFTMAX, Activation.SIGMOID, Activation.CLAMP)
+
+    @property
     def tokens(self) -> tuple[Token, ...]:
         """Every token whose id is derived and checked when a tokenizer is bound."""
         found = [self.tag.token] if self.tag.token is not None else []

@@ -9,14 +9,15 @@ passes a `StepScorer`, and closes it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from prm.conventions.base import Threshold
 from prm.evaluation import best_of_n, canaries, prmbench, processbench, rewardmath, steps
 from prm.evaluation.sampled_runs import sampled_run
-from prm.evaluation.scoring import CONCURRENCY, score_all
-from prm.scoring.base import StepScorer
+from prm.evaluation.scoring import CONCURRENCY, Scoring, TooLong
+from prm.scoring.base import StepScorer, convention_of, usual_threshold
 from tasks.errors import UsageError, unknown_name
 
 OnDone = Callable[[int], None]
@@ -26,8 +27,11 @@ OnDone = Callable[[int], None]
 class BenchOptions:
     """What a bench may be told. `limit` takes the first records of each data file.
 
-    `threshold` calls a step right; None chooses one on held-out data where the bench can. `choose_on` names
-    the part of ProcessBench that it is chosen on.
+    `threshold` calls a step right; None chooses one on held-out data where the bench can, and is the
+    convention's own for canaries. `choose_on` names the part of ProcessBench that it is chosen on. `too_long`
+    says what becomes of solutions that the model's context does not hold: `refuse` ends the evaluation with
+    an error, `drop` leaves them out (a problem with such a solution where several are compared) and counts
+    them in the report as `left_out`.
     """
 
     threshold: float | None = None
@@ -35,8 +39,11 @@ class BenchOptions:
     bins: int = 10
     limit: int | None = None
     concurrency: int = CONCURRENCY
+    too_long: TooLong = "refuse"
 
     def __post_init__(self) -> None:
+        if self.too_long not in get_args(TooLong):
+            raise unknown_name("value of too_long", self.too_long, get_args(TooLong))
         for name in ("bins", "concurrency", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -82,6 +89,22 @@ class Given:
         """How many records of each data file are taken; None: all."""
         return self.options.limit
 
+    @property
+    def scoring(self) -> Scoring:
+        """How the model is asked."""
+        options = self.options
+        return Scoring(concurrency=options.concurrency, on_done=self.on_done, too_long=options.too_long)
+
+    @property
+    def usual(self) -> Threshold | None:
+        """The threshold of the model's convention, where its authors name one."""
+        convention = convention_of(self.scorer) if self.scorer is not None else None
+        return (
+            convention.threshold
+            if convention is not None and convention.threshold.value is not None
+            else None
+        )
+
 
 async def run_bench(
     name: str,
@@ -97,7 +120,11 @@ async def run_bench(
     given = Given(
         data=data, published=scores, scorer=scorer, options=options or BenchOptions(), on_done=on_done
     )
-    return await BENCHES[name].run(given)
+    report = await BENCHES[name].run(given)
+    convention = convention_of(scorer) if scorer is not None else None
+    if convention is not None and name in _AGGREGATING:
+        report["usual_aggregate"] = convention.aggregate.value
+    return report
 
 
 def check_inputs(
@@ -136,9 +163,12 @@ async def _rewardmath(given: Given) -> Any:
         ranked = rewardmath.read_scores(given.scores)[: given.limit]
     else:
         problems = rewardmath.read_problems(given.data[0])[: given.limit]
-        ranked = await rewardmath.score_problems(
-            problems, given.scorer, concurrency=given.options.concurrency, on_done=given.on_done
-        )
+        ranked = await rewardmath.score_problems(problems, given.scorer, given.scoring)
+        left_out = len(problems) - len(ranked)
+        return {
+            how: entry and entry | {"left_out": left_out}
+            for how, entry in rewardmath.evaluate(ranked).items()
+        }
     return rewardmath.evaluate(ranked)
 
 
@@ -146,29 +176,24 @@ async def _processbench(given: Given) -> Any:
     parts = {part_name(path): processbench.read_processbench(path)[: given.limit] for path in given.data}
     if len(parts) < len(given.data):
         raise UsageError(f"two data files are of the same part: {', '.join(map(str, given.data))}")
-    predicted: dict[str, list[processbench.Predicted]] = {}
-    if given.scorer is None:
-        predicted = {name: processbench.read_predictions(given.scores, part) for name, part in parts.items()}
-    else:
-        every = [each for part in parts.values() for each in part]
-        scored = iter(
-            await score_all(
-                given.scorer,
-                [(e.problem, e.steps) for e in every],
-                concurrency=given.options.concurrency,
-                on_done=given.on_done,
-            )
-        )
-        for name, part in parts.items():
-            predicted[name] = [
-                processbench.Predicted(solution=each, scores=next(scored).scores) for each in part
-            ]
     choose_on = given.options.choose_on
     if choose_on is None and given.options.threshold is None and len(parts) > 1 and _USUAL in parts:
         choose_on = _USUAL
-    return processbench.evaluate(predicted, threshold=given.options.threshold, choose_on=choose_on)
+    if given.scorer is None:
+        predicted = {name: processbench.read_predictions(given.scores, part) for name, part in parts.items()}
+        return processbench.evaluate(predicted, threshold=given.options.threshold, choose_on=choose_on)
+    predicted = await processbench.score_parts(parts, given.scorer, given.scoring)
+    report = processbench.evaluate(predicted, threshold=given.options.threshold, choose_on=choose_on)
+    report["left_out"] = sum(map(len, parts.values())) - sum(map(len, predicted.values()))
+    if given.usual is not None:
+        found = processbench.evaluate(predicted, threshold=given.usual.value)
+        f1 = {name: part["f1"] for name, part in found["parts"].items()}
+        report["usual"] = asdict(given.usual) | {"f1": f1, "average_f1": found["average_f1"]}
+    return report
 
 
+_AGGREGATING = ("best-of-n", "canaries", "processbench", "steps")
+"""Benches whose reports have figures by aggregate, rewardmath's apart, which have nothing else."""
 _USUAL = "gsm8k"
 """The part on which the threshold is chosen in the paper."""
 
@@ -182,11 +207,14 @@ async def _prmbench(given: Given) -> Any:
     solutions = prmbench.read_prmbench(given.data[0])[: given.limit]
     if given.scorer is None:
         solutions = prmbench.read_prmbench_scores(given.scores, solutions)
-    else:
-        solutions = await prmbench.score_modified(
-            solutions, given.scorer, concurrency=given.options.concurrency, on_done=given.on_done
-        )
-    return prmbench.evaluate(solutions, threshold=given.options.threshold)
+        return prmbench.evaluate(solutions, threshold=given.options.threshold)
+    scored = await prmbench.score_modified(solutions, given.scorer, given.scoring)
+    report = prmbench.evaluate(scored, threshold=given.options.threshold)
+    report["left_out"] = len(solutions) - len(scored)
+    if given.usual is not None:
+        found = prmbench.evaluate(scored, threshold=given.usual.value)
+        report["usual"] = asdict(given.usual) | {"total": found["total"]}
+    return report
 
 
 async def _best_of_n(given: Given) -> Any:
@@ -195,12 +223,8 @@ async def _best_of_n(given: Given) -> Any:
     else:
         path = given.data[0]
         sampled = await sampled_run(path) if path.is_dir() else best_of_n.read_sampled(path, scored=False)
-        problems = await best_of_n.score_sampled(
-            sampled[: given.limit],
-            given.scorer,
-            concurrency=given.options.concurrency,
-            on_done=given.on_done,
-        )
+        problems = await best_of_n.score_sampled(sampled[: given.limit], given.scorer, given.scoring)
+        return best_of_n.evaluate(problems) | {"left_out": len(sampled[: given.limit]) - len(problems)}
     return best_of_n.evaluate(problems)
 
 
@@ -208,10 +232,10 @@ async def _steps(given: Given) -> Any:
     if given.scorer is None:
         solutions = steps.read_labelled(given.scores, scored=True)[: given.limit]
     else:
-        solutions = steps.read_labelled(given.data[0])[: given.limit]
-        solutions = await steps.score_labelled(
-            solutions, given.scorer, concurrency=given.options.concurrency, on_done=given.on_done
-        )
+        labelled = steps.read_labelled(given.data[0])[: given.limit]
+        solutions = await steps.score_labelled(labelled, given.scorer, given.scoring)
+        report = steps.evaluate(solutions, bins=given.options.bins)
+        return report | {"left_out": len(labelled) - len(solutions)}
     return steps.evaluate(solutions, bins=given.options.bins)
 
 
@@ -219,13 +243,11 @@ async def _canaries(given: Given) -> Any:
     if given.scorer is None:
         raise UsageError("canaries need a model to attack")
     solutions = canaries.wrong_solutions(processbench.read_processbench(given.data[0]))[: given.limit]
-    return await canaries.evaluate(
-        solutions,
-        given.scorer,
-        threshold=0.5 if given.options.threshold is None else given.options.threshold,
-        concurrency=given.options.concurrency,
-        on_done=given.on_done,
-    )
+    threshold, source = given.options.threshold, "given by the caller"
+    if threshold is None:
+        threshold, source = usual_threshold(given.scorer)
+    report = await canaries.evaluate(solutions, given.scorer, threshold=threshold, how=given.scoring)
+    return report | {"threshold_source": source, "left_out": len(solutions) - report["n_solutions"]}
 
 
 BENCHES: Mapping[str, Bench] = {

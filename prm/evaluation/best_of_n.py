@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prm.aggregates import Aggregate, aggregate, applicable
 from prm.evaluation.rows import Row, read_rows
-from prm.evaluation.scoring import CONCURRENCY, score_all
+from prm.evaluation.scoring import AS_USUAL, Scoring, score_fitting
 from prm.evaluation.subsets import best_of_n, is_exact, majority, pass_at_n, weighted_majority
 from prm.scoring.base import StepScorer
 from tasks.errors import DataError, UsageError
@@ -94,29 +94,33 @@ def _candidate(row: Row, scored: bool) -> Candidate:
 async def score_sampled(
     problems: Sequence[SampledProblem],
     scorer: StepScorer,
-    *,
-    concurrency: int = CONCURRENCY,
-    on_done: Callable[[int], None] = lambda _: None,
+    how: Scoring = AS_USUAL,
 ) -> list[SampledProblem]:
-    """The problems with the scores of `scorer` and the tokens it took."""
-    pairs = [(problem.question, each.steps) for problem in problems for each in problem.candidates]
-    scored = iter(await score_all(scorer, pairs, concurrency=concurrency, on_done=on_done))
+    """The problems with the scores of `scorer` and the tokens it took.
+
+    A problem with a solution that is too long is left out where `how` says so.
+    """
+    every = [
+        (problem, number, each) for problem in problems for number, each in enumerate(problem.candidates)
+    ]
+    scored = iter(
+        await score_fitting(
+            scorer,
+            [(problem.question, each.steps) for problem, _, each in every],
+            [f"{problem.id}, sample {number + 1}" for problem, number, _ in every],
+            how,
+        )
+    )
     found: list[SampledProblem] = []
     for problem in problems:
-        candidates: list[Candidate] = []
-        for each in problem.candidates:
-            given = next(scored)
-            candidates.append(
-                Candidate(
-                    steps=each.steps,
-                    scores=given.scores,
-                    right=each.right,
-                    answer=each.answer,
-                    tokens=each.tokens,
-                    scored_tokens=given.tokens,
-                )
-            )
-        found.append(SampledProblem(id=problem.id, question=problem.question, candidates=tuple(candidates)))
+        given = [next(scored) for _ in problem.candidates]
+        candidates = tuple(
+            replace(each, scores=one.scores, scored_tokens=one.tokens)
+            for each, one in zip(problem.candidates, given, strict=True)
+            if one is not None
+        )
+        if len(candidates) == len(given):
+            found.append(replace(problem, candidates=candidates))
     return found
 
 

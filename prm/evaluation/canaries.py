@@ -7,7 +7,7 @@ without mending it: a step repeated, padding, role tokens, a planted grade, sepa
 look-alikes. `evaluate` says for each, under every aggregate, how many are at or above the threshold (they
 should be none), and for the dressed ones how often the change lifted a solution over it (`lifted`).
 
-The wrong solutions themselves must all be scored: a failure there is raised. A canary that the scorer refuses
+The wrong solutions themselves must be scored: a failure there is raised. A canary that the scorer refuses
 (`UsageError`, `EngineError`) is no acceptance and no rejection: it is left out of the share and counted in
 `refused`. The answers planted are certainly wrong only as far as no problem has
 the answer `PLANTED`.
@@ -22,12 +22,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from prm.aggregates import Aggregate, aggregate, applicable
 from prm.evaluation.processbench import ALL_RIGHT, CheckedSolution
-from prm.evaluation.scoring import CONCURRENCY, checked, score_all
+from prm.evaluation.scoring import AS_USUAL, Scoring, checked, score_fitting
 from prm.scoring.base import StepScorer
 from tasks.errors import UsageError
 from treesearch.engines.base import EngineError
@@ -121,21 +121,23 @@ async def evaluate(
     *,
     threshold: float = 0.5,
     canaries: Sequence[Canary] = CANARIES,
-    concurrency: int = CONCURRENCY,
-    on_done: Callable[[int], None] = lambda _: None,
+    how: Scoring = AS_USUAL,
 ) -> dict[str, Any]:
     """The report: one entry a canary, and the worst and mean share of the content-free ones by aggregate.
 
-    `solutions` are wrong ones (`wrong_solutions`). Raises `UsageError` where there is none.
+    `solutions` are wrong ones (`wrong_solutions`); where `how` drops those that are too long, nothing is made
+    from them. Raises `UsageError` where there is none.
     """
-    if not solutions:
+    asked = [(each.problem, each.steps) for each in solutions]
+    unwatched = replace(how, on_done=lambda _: None)
+    plain = await score_fitting(scorer, asked, [each.id for each in solutions], unwatched)
+    kept = [(each, given.scores) for each, given in zip(solutions, plain, strict=True) if given is not None]
+    if not kept:
         raise UsageError("no wrong solution to make canaries from")
-    plain = await score_all(
-        scorer, [(each.problem, each.steps) for each in solutions], concurrency=concurrency
-    )
-    places = asyncio.Semaphore(concurrency)
+    solutions = [each for each, _ in kept]
+    places = asyncio.Semaphore(how.concurrency)
     found: dict[tuple[str, int], tuple[float, ...] | None] = {
-        (BASE, index): given.scores for index, given in enumerate(plain)
+        (BASE, index): scores for index, (_, scores) in enumerate(kept)
     }
 
     async def one(canary: Canary, index: int) -> None:
@@ -146,7 +148,7 @@ async def evaluate(
                 found[canary.name, index] = checked(given, steps, scorer.name).scores
             except (UsageError, EngineError):
                 found[canary.name, index] = None
-        on_done(len(found))
+        how.on_done(len(found))
 
     async with asyncio.TaskGroup() as group:
         for canary in canaries:

@@ -21,14 +21,14 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prm.evaluation.discrimination import discrimination
 from prm.evaluation.rows import Row, read_rows
-from prm.evaluation.scoring import CONCURRENCY, score_all
+from prm.evaluation.scoring import AS_USUAL, Scoring, score_fitting
 from prm.scoring.base import StepScorer
 from tasks.errors import DataError, UsageError
 
@@ -106,21 +106,26 @@ def read_prmbench_scores(path: Path, solutions: Sequence[ModifiedSolution]) -> l
             if len(scores[name]) != len(known[name].steps):
                 row.fail(f"{len(scores[name])} scores for the {len(known[name].steps)} steps of {name!r}")
     if missing := [name for name in known if name not in scores]:
-        raise DataError(f"{path}: no record for {len(missing)} solutions, the first is {missing[0]!r}")
+        raise DataError(
+            f"{path}: no record for {len(missing)} solutions, the first is {missing[0]!r}; ids are "
+            f"KIND_IDX, and {ORIGINAL}_IDX for the original solutions, which {_HAS_ORIGINAL} records have too"
+        )
     return [replace(each, scores=scores[each.id]) for each in solutions]
 
 
 async def score_modified(
     solutions: Sequence[ModifiedSolution],
     scorer: StepScorer,
-    *,
-    concurrency: int = CONCURRENCY,
-    on_done: Callable[[int], None] = lambda _: None,
+    how: Scoring = AS_USUAL,
 ) -> list[ModifiedSolution]:
-    """The solutions with the scores of `scorer`."""
+    """The solutions with the scores of `scorer`; those that are too long are left out where `how` says so."""
     pairs = [(each.question, each.steps) for each in solutions]
-    scored = await score_all(scorer, pairs, concurrency=concurrency, on_done=on_done)
-    return [replace(each, scores=given.scores) for each, given in zip(solutions, scored, strict=True)]
+    scored = await score_fitting(scorer, pairs, [each.id for each in solutions], how)
+    return [
+        replace(each, scores=given.scores)
+        for each, given in zip(solutions, scored, strict=True)
+        if given is not None
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from typing import Any
 from prm.aggregates import Aggregate, aggregate, applicable
 from prm.evaluation.discrimination import discrimination
 from prm.evaluation.rows import read_rows
+from prm.evaluation.scoring import AS_USUAL, Scoring, score_fitting
+from prm.scoring.base import StepScorer
 from tasks.errors import DataError, UsageError, unknown_name
 from treesearch.run.summary import wilson_interval
 
@@ -108,6 +110,23 @@ def read_predictions(path: Path, solutions: Sequence[CheckedSolution]) -> list[P
     if missing := [name for name in known if name not in found]:
         raise DataError(f"{path}: no record for {len(missing)} solutions, the first is {missing[0]!r}")
     return [found[name] for name in known]
+
+
+async def score_parts(
+    parts: Mapping[str, Sequence[CheckedSolution]], scorer: StepScorer, how: Scoring = AS_USUAL
+) -> dict[str, list[Predicted]]:
+    """Every part with the scores of `scorer`; those that are too long are left out where `how` says so."""
+    every = [each for part in parts.values() for each in part]
+    asked = [(each.problem, each.steps) for each in every]
+    scored = iter(await score_fitting(scorer, asked, [each.id for each in every], how))
+    return {
+        name: [
+            Predicted(solution=each, scores=given.scores)
+            for each in part
+            if (given := next(scored)) is not None
+        ]
+        for name, part in parts.items()
+    }
 
 
 def first_below(scores: Sequence[float], threshold: float) -> int:

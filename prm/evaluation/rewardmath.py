@@ -15,14 +15,14 @@ the repository does not say how ties rank; here they count against the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prm.aggregates import Aggregate, aggregate, applicable
 from prm.evaluation.rows import read_rows
-from prm.evaluation.scoring import CONCURRENCY, score_all
+from prm.evaluation.scoring import AS_USUAL, Scoring, score_fitting
 from prm.scoring.base import StepScorer
 from tasks.errors import DataError, UsageError
 from treesearch.run.summary import wilson_interval
@@ -91,17 +91,21 @@ def read_problems(path: Path) -> list[ChoiceProblem]:
 async def score_problems(
     problems: Sequence[ChoiceProblem],
     scorer: StepScorer,
-    *,
-    concurrency: int = CONCURRENCY,
-    on_done: Callable[[int], None] = lambda _: None,
+    how: Scoring = AS_USUAL,
 ) -> list[RankedProblem]:
-    """The problems with the step scores of `scorer`."""
-    pairs = [(each.problem, steps) for each in problems for steps in (each.right, *each.wrong)]
-    scored = iter(await score_all(scorer, pairs, concurrency=concurrency, on_done=on_done))
-    return [
-        RankedProblem(each.problem, next(scored).scores, tuple(next(scored).scores for _ in each.wrong))
-        for each in problems
-    ]
+    """The problems with the step scores of `scorer`.
+
+    A problem with a solution that is too long is left out where `how` says so.
+    """
+    every = [(each.problem, steps) for each in problems for steps in (each.right, *each.wrong)]
+    scored = iter(await score_fitting(scorer, every, [problem[:60] for problem, _ in every], how))
+    found: list[RankedProblem] = []
+    for each in problems:
+        given = [next(scored) for _ in (each.right, *each.wrong)]
+        scores = [one.scores for one in given if one is not None]
+        if len(scores) == len(given):
+            found.append(RankedProblem(each.problem, scores[0], tuple(scores[1:])))
+    return found
 
 
 def rank(right: float, wrong: Sequence[float]) -> int:

@@ -13,7 +13,7 @@ published. It fits nothing: scores are judged as they come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from prm.aggregates import Aggregate, aggregate, applicable
 from prm.evaluation.calibration import BINS, calibration
 from prm.evaluation.discrimination import RIGHT_ABOVE, discrimination
 from prm.evaluation.rows import Row, read_rows
-from prm.evaluation.scoring import CONCURRENCY, score_all
+from prm.evaluation.scoring import AS_USUAL, Scoring, score_fitting
 from prm.scoring.base import StepScorer
 from tasks.errors import DataError, UsageError
 
@@ -77,14 +77,16 @@ def _label(row: Row, value: Any) -> float | None:
 async def score_labelled(
     solutions: Sequence[LabelledSteps],
     scorer: StepScorer,
-    *,
-    concurrency: int = CONCURRENCY,
-    on_done: Callable[[int], None] = lambda _: None,
+    how: Scoring = AS_USUAL,
 ) -> list[LabelledSteps]:
-    """The solutions with the scores of `scorer`."""
+    """The solutions with the scores of `scorer`; those that are too long are left out where `how` says so."""
     pairs = [(each.question, each.steps) for each in solutions]
-    scored = await score_all(scorer, pairs, concurrency=concurrency, on_done=on_done)
-    return [replace(each, scores=given.scores) for each, given in zip(solutions, scored, strict=True)]
+    scored = await score_fitting(scorer, pairs, [each.id for each in solutions], how)
+    return [
+        replace(each, scores=given.scores)
+        for each, given in zip(solutions, scored, strict=True)
+        if given is not None
+    ]
 
 
 @dataclass(frozen=True, slots=True)

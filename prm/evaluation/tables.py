@@ -7,7 +7,7 @@ result. Shares are shown in percent with one decimal, None as a dash.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
@@ -15,6 +15,25 @@ Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """The tables of a report, most important first."""
     return _TABLES[report.get("bench", "rewardmath")](report)
+
+
+def notes(report: Mapping[str, Any]) -> list[str]:
+    """What a reader of the tables must know besides: what was left out, what the model's authors use."""
+    found: list[str] = []
+    entry = next((each for each in report.values() if isinstance(each, Mapping)), {})
+    if left_out := report.get("left_out", cast("Mapping[str, Any]", entry).get("left_out", 0)):
+        what = "problems" if report.get("bench", "rewardmath") in ("rewardmath", "best-of-n") else "solutions"
+        found.append(f"{left_out} {what} left out: longer than the model's context")
+    if usual := report.get("usual"):
+        figure = (
+            f"average F1 {_percent(usual['average_f1'])} %"
+            if "average_f1" in usual
+            else f"PRMScore {_percent(usual['total']['prm_score'])} %"
+        )
+        found.append(f"at the threshold {_number(usual['value'], 2)} of {usual['source']}: {figure}")
+    if how := report.get("usual_aggregate"):
+        found.append(f"the aggregate that the model's authors use: {how}")
+    return found
 
 
 def _rewardmath(report: Mapping[str, Any]) -> list[Table]:

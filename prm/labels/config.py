@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from prm.labels.derive import PENALTY
 from prm.labels.pairs import GAP
 from prm.scoring.options import ScoringOptions
 from tasks.errors import UsageError
@@ -19,7 +20,7 @@ METHODS: Mapping[str, str] = {
     "mc": "every distinct prefix of sampled solutions is completed K times (Math-Shepherd)",
     "omega": "the first wrong step of a solution is found by halving, with K completions a probe (OmegaPRM)",
     "tree": "what a search found at or below each step; no model is loaded",
-    "judge": "a model scores the steps; the first below 0.5 is the first error",
+    "judge": "a model scores the steps; the first below its threshold is the first error",
 }
 """Ways to label, each with a line about it."""
 POLICY = ("policy", "model", "engine", "engine_args")
@@ -31,12 +32,15 @@ _USED_BY: Mapping[str, tuple[str, ...]] = {
     "searches": ("omega",),
     "max_completions": ("omega",),
     "judge": ("judge",),
+    "threshold": ("judge",),
 }
 _WRITTEN_TO: Mapping[str, tuple[str, ...]] = {
     "rule": ("rows", "pairs"),
+    "penalty": ("rows",),
     "once": ("rows",),
     "consensus": ("rows",),
     "gap": ("pairs",),
+    "extremes": ("pairs",),
 }
 """Files that a field is of."""
 _BACK_END = frozenset(each.name for each in fields(ScoringOptions)) | {"backend", "engine_args"}
@@ -47,7 +51,8 @@ class LabelConfig:
     """What is labelled, how, and where to. None: the default of the run, of the task or of the method.
 
     `method` None is `tree` with a run, else `mc`. `rule` is of `prm.labels.derive.RULES`; None is `quality`
-    for trees and `soft` else. `judge` is the model of the method `judge`, a name of `prm.registry`.
+    for trees and `soft` else; `penalty` is lambda of the rule `dual`. `judge` is the model of the method
+    `judge`, a name of `prm.registry`; a step that it scores below `threshold` is wrong (None: its family's).
     `consensus` is a file of rows: those rows are written whose first error is the same there. `settings` are
     `policy.KEY` and `engine.KEY`; for the method `judge`, `judge.KEY` of `prm.registry.ScorerSettings`. The
     others are those of `treesearch.run.config`, `prm.labels.montecarlo`, `prm.labels.omega` and
@@ -66,6 +71,7 @@ class LabelConfig:
     settings: Mapping[str, Any] | None = None
     method: str | None = None
     judge: str | None = None
+    threshold: float | None = None
     completions: int = 8
     solutions: int = 4
     searches: int = 16
@@ -74,10 +80,12 @@ class LabelConfig:
     seed: int = 0
     concurrency: int = 64
     rule: str | None = None
+    penalty: float = PENALTY
     rows: str | None = None
     consensus: str | None = None
     pairs: str | None = None
     gap: float = GAP
+    extremes: bool = False
     once: bool = False
 
 

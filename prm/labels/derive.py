@@ -18,13 +18,16 @@ Rules, by name in `RULES`:
 
 Deviation: the dual rule is written down in the literature in prose; where a dip is followed by a rise above
 v_{i-1} the second form would be a reward, so that the step then keeps v (a dip that is repaired costs
-nothing). Labels of a human or a judge are counts too, so that `soft` and `hard` hold for them.
+nothing). A step beside one without outcomes counts as a first or a last one.
+
+Labels of a human or a judge are counts too, so that `soft` and `hard` hold for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from prm.labels.quality import simple_quality, tree_quality
 from prm.labels.record import StepRecord
@@ -100,7 +103,7 @@ SUMMARIES: Mapping[str, str] = {
     "quality": "quality values of the whole tree (ReST-MCTS*)",
     "simple-quality": "depth / K on a way to a right leaf, less beside it",
     "tree": "what the search backed up, cut to [0, 1]",
-    "dual": "the soft value less half of what the step lost (MedS3)",
+    "dual": "the soft value less a share of what the step lost (MedS3)",
 }
 """A line about each rule."""
 
@@ -114,10 +117,14 @@ def label_rows(
 ) -> list[StepRow]:
     """Rows of all problems under a rule by name. Solutions without any label are left out.
 
-    Raises `UsageError` for an unknown rule, and for records of several sources for one step.
+    Raises `UsageError` for an unknown rule, for records of several sources for one step, and for the rule
+    `tree` where no record has what a search backed up.
     """
     if rule not in RULES:
         raise unknown_name("label rule", rule, RULES)
+    if rule == "tree" and records and all(record.value is None for record in records):
+        sources = ", ".join(sorted({record.source for record in records}))
+        raise UsageError(f"the rule tree takes what a search backed up; records of {sources} have none")
     rows: list[StepRow] = []
     for found in by_problem(records).values():
         nodes = step_tree(found)
@@ -141,14 +148,36 @@ def _problem_rows(
         steps = chain(nodes, leaf)
         given = [labels[step] for step in steps]
         if rule == "dual":
-            known = [label for label in given if label is not None]
-            given = list(dual_sided(known, penalty=options.penalty)) if len(known) == len(given) else given
+            given = _dual_in_runs(given, options.penalty)
         if once:
             given = [None if step in seen else label for step, label in zip(steps, given, strict=True)]
             seen.update(steps)
         if any(label is not None for label in given):
             rows.append(_row(records[0], nodes, steps, given))
     return rows
+
+
+def _dual_in_runs(given: Sequence[Label], penalty: float) -> list[Label]:
+    """The dual rule on every run of steps with values; steps without keep None."""
+    labels: list[Label] = []
+    for known, run in groupby(given, key=lambda label: label is not None):
+        values = list(run)
+        labels += dual_sided([v for v in values if v is not None], penalty=penalty) if known else values
+    return labels
+
+
+def why_none(records: Sequence[StepRecord], rule: str) -> str:
+    """Why a rule made no rows or no pairs of records, in a sentence."""
+    steps = [record for record in records if record.step is not None]
+    problems = len({record.problem for record in steps})
+    right = len({record.problem for record in steps if record.right})
+    if not steps:
+        return "no step was labelled: there were no completions, or those of each question were all alike"
+    if rule in ("quality", "simple-quality") and not right:
+        return f"the rule {rule} needs problems with a right outcome, and none of {problems} has one"
+    if not any(record.completions for record in steps):
+        return "no step has an outcome"
+    return "no siblings differ by the gap, or no solution is in both labellings"
 
 
 def _row(

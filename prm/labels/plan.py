@@ -7,16 +7,18 @@ is decided here. It writes nothing; `prm.labels.session` carries a plan out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prm.labels.config import METHODS, POLICY, LabelConfig, refuse_unused
-from prm.labels.derive import RULES
+from prm.labels.derive import PENALTY, RULES
 from prm.labels.montecarlo import MonteCarlo
 from prm.labels.omega import Omega
 from prm.labels.trees import RunTrees, run_trees
 from prm.registry import ScorerSettings
+from prm.training.rows import StepRow, read_rows
 from tasks.errors import UsageError, unknown_name
 from treesearch.engines.address import choose_engine
 from treesearch.run.config import RunConfig, resolve
@@ -38,6 +40,8 @@ class LabelPlan:
     model: str
     source: str
     settings: MonteCarlo | Omega | None
+    agreeing: Sequence[StepRow] | None = None
+    """The rows of `consensus`."""
 
 
 def prepare_labels(config: LabelConfig) -> LabelPlan:
@@ -53,6 +57,8 @@ def prepare_labels(config: LabelConfig) -> LabelPlan:
     if rule not in RULES:
         raise unknown_name("label rule", rule, RULES)
     refuse_unused(config, method)
+    _check_rule(config, method, rule)
+    agreeing = None if config.consensus is None else read_rows(Path(config.consensus))
     _only_parts(config, method)
     trees = _trees(config, method)
     plan = _plan(config) if trees is None else _plan_of_run(config, trees)
@@ -66,7 +72,26 @@ def prepare_labels(config: LabelConfig) -> LabelPlan:
         model=config.judge or _model(plan),
         source=named.get(method, method),
         settings=_settings(config, method),
+        agreeing=agreeing,
     )
+
+
+def _check_rule(config: LabelConfig, method: str, rule: str) -> None:
+    """Raise `UsageError` for a rule that the records of the method, or pairs, or its settings do not fit."""
+    if rule == "tree" and method != "tree":
+        raise UsageError(
+            f"the rule tree takes what a search backed up, which the method {method} does not record; take "
+            "--method tree, or another --rule (soft, hard)"
+        )
+    if rule == "dual" and config.pairs is not None:
+        raise UsageError(
+            "the rule dual labels the steps of a whole solution, so siblings have no values by it; write the "
+            "pairs by another rule (the same --out, nothing is sampled again)"
+        )
+    if rule != "dual" and config.penalty != PENALTY:
+        raise UsageError(f"--penalty is for the rule dual, not for {rule}; leave it out, or give --rule dual")
+    if not config.penalty >= 0:
+        raise UsageError(f"penalty must be at least 0, got {config.penalty:g}")
 
 
 def _model(plan: Plan) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 from prm.labels.builder import OnChange, Output, Progress, ignore
 from prm.labels.completer import Steps
 from prm.labels.config import METHODS, LabelConfig
-from prm.labels.derive import label_rows
+from prm.labels.derive import RuleOptions, label_rows, why_none
 from prm.labels.judge import consensus
 from prm.labels.judging import judged_records
 from prm.labels.made import check_made
@@ -37,7 +37,7 @@ from prm.labels.rows import write_pairs, write_rows
 from prm.labels.store import RecordFile
 from prm.labels.trees import readable_chains, tree_chains, tree_records
 from prm.registry import open_scorer
-from prm.training.rows import read_rows
+from prm.scoring.base import usual_threshold
 from tasks.errors import UsageError
 from tasks.math import shutdown
 from treesearch.formats import delimiter
@@ -123,11 +123,14 @@ async def _judge_trees(plan: LabelPlan, file: RecordFile, progress: Progress, on
         progress.done = progress.total
         return
     scorer = await asyncio.to_thread(open_scorer, plan.model, judge_settings(plan.config))
+    given = plan.config.threshold
 
     async def records(tree: Tree) -> list[StepRecord]:
-        return await judged_records(tree, scorer, judge=plan.model, on_tokens=progress.spend)
+        return await judged_records(tree, scorer, judge=plan.model, threshold=given, on_tokens=progress.spend)
 
     try:
+        if given is None:
+            usual_threshold(scorer)  # one that has none is refused here, not solution by solution
         await _write_trees(plan, records, file, progress, on_change, concurrency=plan.config.concurrency)
     finally:
         await scorer.close()
@@ -174,14 +177,15 @@ def _key(plan: LabelPlan, tree: Tree) -> tuple[str, tuple[str, ...], str, str]:
 def _derive(plan: LabelPlan, records: Sequence[StepRecord]) -> dict[str, int]:
     config, made = plan.config, dict[str, int]()
     if config.rows is not None:
-        rows = label_rows(records, plan.rule, once=config.once)
-        if config.consensus is not None:
-            agreed = consensus(rows, read_rows(Path(config.consensus)))
+        options = RuleOptions(penalty=config.penalty)
+        rows = label_rows(records, plan.rule, once=config.once, options=options)
+        if plan.agreeing is not None:
+            agreed = consensus(rows, plan.agreeing)
             rows, made["compared"] = list(agreed.kept), agreed.compared
         made["rows"] = write_rows(Path(config.rows), rows)
     if config.pairs is not None:
-        rule = "soft" if plan.rule == "dual" else plan.rule
-        made["pairs"] = write_pairs(Path(config.pairs), sibling_pairs(records, gap=config.gap, rule=rule))
+        pairs = sibling_pairs(records, gap=config.gap, rule=plan.rule, extremes=config.extremes)
+        made["pairs"] = write_pairs(Path(config.pairs), pairs)
     return made
 
 
@@ -208,6 +212,7 @@ def _summary(
         "tokens": progress.tokens,
         "mean_soft": share,
         "rule": plan.rule if derived else None,
+        "note": why_none(records, plan.rule) if 0 in derived.values() else None,
         "n_rows": derived.get("rows"),
         "n_compared": derived.get("compared"),
         "n_pairs": derived.get("pairs"),

@@ -12,9 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from tasks.errors import UsageError
 from treesearch.engines.base import EngineError
+
+if TYPE_CHECKING:
+    from prm.conventions.base import Convention
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,11 @@ class StepScores:
     prompted: tuple[int, ...] = ()
 
 
-class NoRoomError(EngineError):
+class TooLongError(EngineError):
+    """Question and steps do not fit the model's context."""
+
+
+class NoRoomError(TooLongError):
     """A step does not fit the context of a model that writes; `spent` has the tokens, and no scores."""
 
     def __init__(self, message: str, spent: StepScores) -> None:
@@ -49,9 +57,44 @@ class StepScorer(Protocol):
     name: str
 
     async def score(self, question: str, steps: Sequence[str]) -> StepScores:
-        """Score each step of a solution; `UsageError` for no steps, `EngineError` where the model fails."""
+        """Score each step of a solution; `UsageError` for no steps, `EngineError` where the model fails.
+
+        Of the latter, `TooLongError` says that the solution does not fit the context.
+        """
         ...
 
     async def close(self) -> None:
         """Free the model."""
         ...
+
+
+def usual_threshold(scorer: StepScorer) -> tuple[float, str]:
+    """From which score a step counts as right where nobody says otherwise, and who says so.
+
+    The threshold of the scorer's convention, else 0.5 where scores are probabilities, as they are taken to be
+    of a scorer without a convention. `UsageError` for others: no number would mean anything.
+    """
+    convention = convention_of(scorer)
+    if convention is not None and convention.threshold.value is not None:
+        return convention.threshold.value, convention.threshold.source
+    if convention is not None and not convention.probabilities:
+        raise UsageError(
+            f"the convention {convention.name!r} names no threshold, and its scores are not probabilities; "
+            "give --threshold X"
+        )
+    return 0.5, "more likely right than not"
+
+
+def split_solution(scorer: StepScorer, solution: str) -> list[str]:
+    """A whole solution as the steps of the scorer's convention; `UsageError` for a scorer without one."""
+    convention = convention_of(scorer)
+    if convention is None:
+        raise UsageError(
+            f"the scorer {scorer.name!r} does not say how a solution is cut; give its steps one by one"
+        )
+    return convention.splitter.split(solution)
+
+
+def convention_of(scorer: StepScorer) -> Convention | None:
+    """The convention that a scorer follows; None for a scorer that has none (one of a user's own)."""
+    return getattr(scorer, "convention", None) or getattr(getattr(scorer, "bound", None), "convention", None)

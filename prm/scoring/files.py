@@ -1,13 +1,13 @@
 """Scoring a file of solutions: JSON lines in, the same lines with scores out.
 
-Contract: `score_file` reads rows `id`, `prompt`, `completions` (the steps). To `out` it appends, in order of
-the input, `id`, `prompt`, `completions`, `scores` (one a step), `aggregates` (every one that is finite),
-`tokens`, and, where that is told, `by`, what scored it, with `by_hash`. Labels are carried over, so that
-`search prm eval --bench steps --scores` reads the result. A file that is there is gone on with: rows that it
-holds already are not scored again, and one that does not begin as the input does, or that something else
-scored, is refused.
-What a kill leaves is a prefix of the whole result. A row that cannot be scored ends it with an error that
-names file, line and id; the rows before it are in the file by then.
+Contract: `score_file` reads rows `id`, `prompt`, `completions` (the steps; or one text, a whole solution,
+which is cut as the model's convention cuts). To `out` it appends, in order of the input, `id`, `prompt`,
+`completions`, `scores` (one a step), `aggregates` (every one that is finite), `tokens`, and, where that is
+told, `by`, what scored it, with `by_hash`. Labels are carried over, so that `search prm eval --bench steps
+--scores` reads the result. A file that is there is gone on with: rows that it holds already are not scored
+again, and one that does not begin as the input does, or that something else scored, is refused. What a kill
+leaves is a prefix of the whole result. A row that cannot be scored ends it with an error that names file,
+line and id; the rows before it are in the file by then.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any, NoReturn
 
 from prm.aggregates import aggregate, applicable
 from prm.evaluation.rows import Row, read_rows
-from prm.evaluation.scoring import CONCURRENCY, score_until_failure
-from prm.scoring.base import StepScorer, StepScores
-from tasks.errors import DataError, SearchError, UsageError
+from prm.evaluation.scoring import CONCURRENCY, named, score_until_failure
+from prm.scoring.base import StepScorer, StepScores, split_solution
+from tasks.errors import DataError, UsageError
 
 _BATCH = 256
 """Solutions scored before what is there is written."""
@@ -62,7 +62,7 @@ async def score_file(
     rows = list(read_rows(data))
     if not rows:
         raise DataError(f"{data}: no record in the file")
-    wanted = [(row.text("prompt"), row.texts("completions")) for row in rows]
+    wanted = [(row.text("prompt"), _steps(row, scorer)) for row in rows]
     ids = [row.name("id") for row in rows]
     make_place(out)
     made_by = {key: value for key, value in (("by", by), ("by_hash", by_hash)) if value}
@@ -77,7 +77,8 @@ async def score_file(
             on_done=lambda count, start=start: on_done(start - done + count),
         )
         tokens += sum(scores.tokens for scores in found)
-        _append(out, [_line(row, scores, made_by) for row, scores in zip(rows[part], found, strict=False)])
+        new = zip(rows[part], wanted[part], found, strict=False)
+        _append(out, [_line(row, steps, scores, made_by) for row, (_, steps), scores in new])
         if failure is not None:
             _fail(rows[start + len(found)], failure)
     steps = sum(len(texts) for _, texts in wanted)
@@ -96,11 +97,7 @@ def make_place(out: Path) -> None:
 
 def _fail(row: Row, failure: Exception) -> NoReturn:
     """Raise the failure of a row with its place."""
-    where = f"{row.file}:{row.line}: the solution {row.name('id')!r}"
-    if isinstance(failure, SearchError):
-        raise type(failure)(f"{where}: {failure}") from failure
-    failure.add_note(where)
-    raise failure
+    raise named(failure, f"{row.file}:{row.line}: the solution {row.name('id')!r}") from failure
 
 
 def _done(
@@ -138,8 +135,20 @@ def _check_made_by(where: str, there: Mapping[str, Any], here: Mapping[str, str]
     raise UsageError(f"{where} was scored by {other}; name another file with --out")
 
 
-def _line(row: Row, scores: StepScores, made_by: Mapping[str, str]) -> dict[str, Any]:
-    made = {"id": row.name("id"), "prompt": row.text("prompt"), "completions": list(row.texts("completions"))}
+def _steps(row: Row, scorer: StepScorer) -> tuple[str, ...]:
+    """The steps of a row; a solution given as one text is cut, and then cannot have labels by step."""
+    if not isinstance(row.get("completions"), str):
+        return row.texts("completions")
+    for key in _CARRIED:
+        if row.content.get(key) is not None:
+            row.fail(
+                f"'completions' is one text, which is cut here, so {key!r} by step fit nothing; give steps"
+            )
+    return tuple(split_solution(scorer, row.text("completions")))
+
+
+def _line(row: Row, steps: Sequence[str], scores: StepScores, made_by: Mapping[str, str]) -> dict[str, Any]:
+    made = {"id": row.name("id"), "prompt": row.text("prompt"), "completions": list(steps)}
     made |= {key: row.content[key] for key in _CARRIED if key in row.content}
     numbers = {how.value: aggregate(scores.scores, how) for how in applicable([scores.scores])}
     return made | {

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from prm.scoring.base import TooLongError
 from prm.scoring.options import ScoringOptions
 from tasks.errors import MissingPrerequisiteError, UsageError
 from treesearch.engines.base import Engine, EngineError
@@ -171,7 +172,7 @@ class TreeLogProbs:
         segments = (tuple(prompt_ids), *map(tuple, steps_ids))
         size = sum(map(len, segments))
         if size > self.max_context:
-            raise EngineError(
+            raise TooLongError(
                 f"question and steps have {size} tokens, more than the context of {self.max_context}; "
                 "score a shorter solution, or use a model with more context"
             )

@@ -21,7 +21,6 @@ from prm.conventions.base import Activation, Classes, Convention
 from tasks.errors import UsageError, unknown_name
 
 Combine = Literal["mean", "worst", "uncertain"]
-_PROBABILITIES = (Activation.SOFTMAX, Activation.SIGMOID, Activation.CLAMP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Reading:
     @property
     def probabilities(self) -> bool:
         """Whether scores are in [0, 1]."""
-        return self.convention.activation in _PROBABILITIES
+        return self.convention.probabilities
 
     def members(self, numbers: Sequence[float]) -> tuple[float, ...]:
         """The score of a step by each member, before calibration."""

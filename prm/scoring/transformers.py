@@ -22,7 +22,7 @@ from typing import Any
 
 from prm.conventions.bound import Bound
 from prm.conventions.steps import closed_ids
-from prm.scoring.base import StepScores
+from prm.scoring.base import StepScores, TooLongError
 from prm.scoring.options import ScoringOptions
 from prm.scoring.reading import Reading
 from tasks.errors import MissingPrerequisiteError, UsageError
@@ -105,7 +105,7 @@ class TransformersScorer:
     async def _score(self, segments: tuple[Ids, ...]) -> StepScores:
         size = sum(map(len, segments))
         if size > self.max_context:
-            raise EngineError(
+            raise TooLongError(
                 f"question and steps have {size} tokens, more than the context of {self.max_context}; "
                 "score a shorter solution, or use a model with more context"
             )

@@ -24,7 +24,7 @@ from typing import Any
 
 from prm.conventions.bound import Bound
 from prm.conventions.steps import closed_ids
-from prm.scoring.base import StepScores
+from prm.scoring.base import StepScores, TooLongError
 from prm.scoring.reading import Reading
 from tasks.errors import UsageError
 from treesearch.engines.base import EngineError
@@ -92,7 +92,7 @@ class VLLMScorer:
     async def _score(self, ids: tuple[int, ...], reads: Sequence[int]) -> StepScores:
         size = reads[-1] + 1
         if size > self.max_context:
-            raise EngineError(
+            raise TooLongError(
                 f"question and steps have {size} tokens, more than the context of {self.max_context}; "
                 "score a shorter solution, or use a model with more context"
             )

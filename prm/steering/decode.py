@@ -1,10 +1,12 @@
 """Writing the samples of one request, each next token steered by a value.
 
 Contract: `SteeredDecoder.run` writes `n` samples of a prompt, at most `max_rows` side by side, all of one
-length. The prompt goes through the model once for each such batch. Tokens are drawn from the steered
-distribution under the request's temperature, top-p and top-k, each row by its own random stream;
-log-probabilities and certainty are those of the base model at temperature 1. A request that is cancelled
-ends before its next token with `Gone`; what was written until then is counted.
+length. What the value reads at every place counts as generated beside the tokens written
+(`Sample.generated_tokens` of the first sample has the request's sum). The prompt goes through the model once
+for each such batch. Tokens are drawn from the steered distribution under the request's temperature, top-p and
+top-k, each row by its own random stream; log-probabilities and certainty are those of the base model at
+temperature 1. A request that is cancelled ends before its next token with `Gone`; what was written until then
+is counted.
 
 It runs in one thread and does not queue or deliver.
 """
@@ -12,7 +14,7 @@ It runs in one thread and does not queue or deliver.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -73,7 +75,14 @@ class SteeredDecoder:
         for first in range(0, request.n, self.max_rows):
             numbers = range(first, min(request.n, first + self.max_rows))
             samples.extend(self._batch(request, numbers))
-        return samples
+        taken = sum(len(sample.token_ids) for sample in samples) * self.price
+        return [replace(samples[0], generated_tokens=taken), *samples[1:]]
+
+    @property
+    def price(self) -> int:
+        """Tokens that one written token takes: itself, and what the value reads to choose it."""
+        width = min(self.top_k, self.decoder.vocabulary)
+        return 1 + (self.value.reads(width) if self.beta else 0)
 
     def _batch(self, request: SteeredRequest, numbers: range) -> list[Sample]:
         """Samples `numbers` of the request, in order."""
@@ -141,7 +150,7 @@ class SteeredDecoder:
             row.tokens.append(written[at])
             row.logprobs.append(chosen[at])
             row.certainty.extend(certain[at : at + 1])
-        self.usage.generated_tokens += count
+        self.usage.generated_tokens += count * self.price
         return written
 
     def _reason(self, request: SteeredRequest, row: _Row) -> FinishReason | None:

@@ -7,8 +7,8 @@ composed: ``engine.value=A;B`` with ``engine.weights=1;0.5`` is beta (V_A + 0.5 
 certainty and `logprobs` are those of the base model at temperature 1, not of the steered distribution:
 priors stay the policy's own, and the value is not counted twice. Requests run one after another, the n
 samples of one side by side, in one thread. `max_tokens` is cut to what the context has left. Prompts that
-are empty become the begin-of-text token. What the value model reads is not in the engine's usage: it is part
-of generating.
+are empty become the begin-of-text token. What the value reads to choose a token counts as generated, beside
+the token (`tokens_each` is what a written token takes), so that a budget holds for both.
 
 It keeps no prefixes between requests and is slower than the plain engine, by the value's passes and the lack
 of batching over requests. From Python any function of token sequences steers (`SteeredEngine(...,
@@ -92,6 +92,7 @@ class SteeredEngine:
             text=self.tokenizer.continuation,
             usage=self.usage,
         )
+        self.tokens_each = self._steered.price
         self._open: set[SteeredRequest] = set()
         self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="steered-engine", initializer=self._begin)

@@ -1,17 +1,16 @@
 """A process-reward model as a value of tokens: the score as if the step ended with each candidate.
 
-Contract: `PRMTokenValue.open` takes a folder that this toolkit's trainer wrote, of the convention `steps`,
-whose vocabulary is the policy's; anything else is refused. V of a row and a candidate is the model's score
-read at the candidate (members combined and calibrated as `prm.scoring.reading` does). The candidates of a
-row go through the model together, each at the next position and blind to the others, in one pass with the
-token written before; keys and values of the rows are kept.
+Contract: `PRMTokenValue.open` takes `embedded` or a folder that this toolkit's trainer wrote, of the
+convention `steps`, whose vocabulary is the policy's; anything else is refused. V of a row and a candidate is
+the model's score read at the candidate (members combined and calibrated as `prm.scoring.reading` does). The
+candidates of a row go through the model together, each at the next position and blind to the others, in one
+pass with the token written before; keys and values of the rows are kept.
 
 An end-of-text candidate is scored as the line break that the convention puts at a step's end, or, where the
 row ends with one already, as the row itself: such models have never read an end-of-text token.
 
-Deviation: the model was trained to be read at the ends of steps, not at every token; how well its scores
-within a step rank tokens is to be measured, not assumed. A value trained on every token (`td_lambda`) has the
-same layout.
+Deviation: unless it was trained with `token_decay`, the model was trained to be read at the ends of steps,
+not at every token; how well its scores within a step rank tokens is to be measured then, not assumed.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from prm.conventions import bind, find
 from prm.conventions.bound import Bound
 from prm.conventions.steps import BREAK
 from prm.heads.linear import Head
-from prm.registry import ScorerSettings, scorer_hash
+from prm.registry import EMBEDDED, ScorerSettings, embedded_folder, scorer_hash
 from prm.scoring.open import load_backbone, own_head, with_head
 from prm.scoring.options import ScoringOptions
 from prm.scoring.reading import Reading
@@ -55,7 +54,7 @@ class PRMTokenValue(TokenValue):
     @classmethod
     def open(cls, folder: str, *, options: ScoringOptions | None = None) -> PRMTokenValue:
         """Load a folder; `UsageError` where it is not a model of the convention `steps` with a head."""
-        path = Path(folder).expanduser()
+        path = embedded_folder() if folder == EMBEDDED else Path(folder).expanduser()
         if not is_checkpoint(path):
             raise UsageError(
                 f"engine.value must be folders that `search prm train` wrote, got {folder!r}; published "
@@ -77,6 +76,10 @@ class PRMTokenValue(TokenValue):
     def begin(self, prompt: Ids, rows: int) -> Watch:
         """Watch copies of a prompt, which goes through the model once, less its last token."""
         return _PRMWatch(self, prompt, rows)
+
+    def reads(self, candidates: int) -> int:
+        """The token written before, and the candidates."""
+        return 1 + candidates
 
     def closed(self, token: int) -> bool:
         """Whether a row whose last token this is ends with a line break."""

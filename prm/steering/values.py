@@ -51,6 +51,10 @@ class TokenValue(ABC):
     def begin(self, prompt: Ids, rows: int) -> Watch:
         """Watch `rows` copies of a prompt of at least one token."""
 
+    @abstractmethod
+    def reads(self, candidates: int) -> int:
+        """Tokens that are read for one row and one place with so many candidates."""
+
 
 class FunctionValue(TokenValue):
     """A function from sequences (prompt included) to numbers, called once a step for all candidates."""
@@ -61,6 +65,10 @@ class FunctionValue(TokenValue):
     def begin(self, prompt: Ids, rows: int) -> Watch:
         """Watch copies of a prompt."""
         return _FunctionWatch(self.function, [prompt] * rows)
+
+    def reads(self, candidates: int) -> int:
+        """One for each candidate: what the function does with the rest of a sequence is not known."""
+        return candidates
 
 
 class _FunctionWatch(Watch):
@@ -99,6 +107,10 @@ class Mixed(TokenValue):
     def begin(self, prompt: Ids, rows: int) -> Watch:
         """Watch with every part."""
         return _MixedWatch([(weight, part.begin(prompt, rows)) for weight, part in self.parts])
+
+    def reads(self, candidates: int) -> int:
+        """What the parts read."""
+        return sum(part.reads(candidates) for _, part in self.parts)
 
 
 class _MixedWatch(Watch):

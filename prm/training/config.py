@@ -66,6 +66,8 @@ class TrainConfig:
     """A step whose label is at most this is an error."""
     weight_by_counts: bool = False
     """Whether a step weighs as much as it has roll-outs; then BCE is the likelihood of the counts."""
+    token_decay: float | None = None
+    """Lambda of TD(lambda) targets for every token of a step, for steering; None reads a step's end alone."""
     right_weight: float = 1.0
     """Class weight of right: a factor of its part of the loss."""
     wrong_weight: float = 1.0
@@ -151,6 +153,8 @@ class TrainConfig:
         _check(
             self.right_weight > 0 or self.wrong_weight > 0, self, "right_weight", "above 0, or wrong_weight"
         )
+        if self.token_decay is not None:
+            _check(self.token_decay <= 1, self, "token_decay", "at most 1")
         for name in ("holdout", "warmup", "smoothing", "lora_dropout"):
             _check(getattr(self, name) < 1, self, name, "below 1")
         self._check_parts()

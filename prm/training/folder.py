@@ -65,7 +65,12 @@ def describe(base: str, folder: str, data: Mapping[str, Any], config: Mapping[st
 
 
 def read_run(out: Path) -> dict[str, Any] | None:
-    """What `run.json` of a folder says; None without one, `DataError` if it is not a run's."""
+    """What `run.json` of a folder says; None without one, `DataError` if it is not a run's.
+
+    `UsageError` where `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file, and a run needs a folder; name another with --out")
     path = out / RUN
     if not path.exists():
         return None

@@ -7,7 +7,8 @@ reference give a log-ratio; `outputs` is the number of outputs a member; `summar
 an error, not ignored.
 
 Examples: a step row becomes one example with a read at every labelled step (the outcome heads: at the last
-one); a pair becomes one example with two reads and one pair.
+one; with `token_decay`: at every token of such a step); a pair becomes one example with two reads and one
+pair.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from prm.steering.targets import td_lambda
 from prm.training.config import TrainConfig
-from prm.training.layout import Example, Layout, Read
+from prm.training.layout import Example, Layout, Path, Read
 from prm.training.rows import PairRow, StepRow
 from tasks.errors import UsageError
 
@@ -38,16 +40,17 @@ class Head:
 _LABELS = frozenset({"weight_by_counts"})
 _CLASSES = frozenset({"right_weight", "wrong_weight"})
 _STEPS = _LABELS | {"mask_after_error", "error_at_most"}
+_TOKENS = frozenset({"token_decay"})
 
 HEADS: dict[str, Head] = {
     "value-bce": Head(
         summary="cross-entropy of one logit a step, soft labels too",
         data="steps",
         reads="score",
-        own=_STEPS | _CLASSES | {"smoothing"},
+        own=_STEPS | _CLASSES | _TOKENS | {"smoothing"},
     ),
     "value-mse": Head(
-        summary="squared error of a step's probability", data="steps", reads="score", own=_STEPS
+        summary="squared error of a step's probability", data="steps", reads="score", own=_STEPS | _TOKENS
     ),
     "step": Head(
         summary="cross-entropy of two outputs a step",
@@ -128,7 +131,7 @@ def head_of(config: TrainConfig) -> Head:
     if head.data == "pairs" and (config.select == "auroc" or config.calibration != "none"):
         raise UsageError(
             f"head {config.head!r} learns from pairs, which have no labels: select by loss or accuracy, and "
-            "calibrate on labelled steps (prm.calibration)"
+            "calibrate the trained model on labelled steps: search prm calibrate --prm OUT/model --data STEPS"
         )
     return head
 
@@ -140,6 +143,9 @@ def step_examples(rows: Sequence[StepRow], config: TrainConfig, layout: Layout) 
     for row in rows:
         path = layout.row(row)
         labels = _kept(row.labels, config)
+        if config.token_decay is not None:
+            examples += _every_token(row, path, labels, config)
+            continue
         first = len(labels) - 1 if head.ends_only else 0
         reads = tuple(
             Read(path=0, start=0, stop=index + 1, target=label, weight=_weight(row, index, config))
@@ -149,6 +155,33 @@ def step_examples(rows: Sequence[StepRow], config: TrainConfig, layout: Layout) 
         if reads:
             examples.append(Example(problem=row.id, paths=(path,), reads=reads))
     return examples
+
+
+def _every_token(
+    row: StepRow, path: Path, labels: Sequence[float | None], config: TrainConfig
+) -> list[Example]:
+    """The example of a row with a read at every token of a labelled step; none without a label.
+
+    Targets are TD(lambda) returns with reward 0 but for the step's last token, whose value is the step's
+    label. The value of the tokens before it is taken to be the label of the step before, where that is known,
+    since no value of the model itself is at hand: with lambda 1 every token has its step's label.
+    """
+    assert config.token_decay is not None
+    reads: list[Read] = []
+    segments, before = [path[0]], None
+    for index, (ids, label) in enumerate(zip(path[1:], labels, strict=True)):
+        if label is not None:
+            rewards = [*[0.0] * (len(ids) - 1), label]
+            values = [*[label if before is None else before] * (len(ids) - 1), label]
+            targets = td_lambda(rewards, values, decay=config.token_decay)
+            weight = _weight(row, index, config)
+            reads += [
+                Read(path=0, start=0, stop=len(segments) + place, target=target, weight=weight)
+                for place, target in enumerate(targets)
+            ]
+        segments += [(token,) for token in ids]
+        before = label
+    return [Example(problem=row.id, paths=(tuple(segments),), reads=tuple(reads))] if reads else []
 
 
 def pair_examples(rows: Sequence[PairRow], config: TrainConfig, layout: Layout) -> list[Example]:

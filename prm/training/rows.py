@@ -1,8 +1,9 @@
 """Rows of training data: solutions with a label a step, and pairs of continuations of one prefix.
 
-Contract: `read_rows` and `read_pairs` read JSONL, one object a line, and raise `DataError` with file and line
+Contract: `read_rows` and `read_pairs` read JSONL or one JSON array, and raise `DataError` with file and line
 for whatever does not fit. Nothing is repaired, dropped or rounded: a label is null (the step is not trained
-on) or a number in [0, 1], and true and false are 1 and 0.
+on) or a number in [0, 1], and true and false are 1 and 0. Keys that are not named below are somebody else's
+columns and are left alone, unless one is so like a key that is missing that it will be that one, mistyped.
 
 A row (the stepwise format that Hub data sets use, with an id and counts)::
 
@@ -26,18 +27,21 @@ It does not tokenise (`layout`), and does not make labels or pairs from trees (`
 
 from __future__ import annotations
 
-import json
+import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from prm.evaluation.rows import read_rows as read_records
 from tasks.errors import DataError, UsageError, unknown_name
 
 Ids = tuple[int, ...]
 R = TypeVar("R")
 
+_TYPO = 0.8
+"""How like a key of ours (`difflib`, in [0, 1]) an unknown one is that is taken for a mistyped one."""
 _SHARED = {"id", "prompt", "ids", "meta"}
 _ROW_KEYS = _SHARED | {"completions", "labels", "counts"}
 _VALUES = {"chosen_value", "rejected_value", "weight", "ref_chosen_logp", "ref_rejected_logp"}
@@ -107,27 +111,15 @@ def read_pairs(path: Path) -> list[PairRow]:
 
 
 def _read(path: Path, make: Callable[[Mapping[str, Any]], R]) -> list[R]:
-    if not path.is_file():
-        raise UsageError(f"data file {str(path)!r} does not exist; check the path")
     rows: list[R] = []
-    for number, line in _lines(path):
+    for record in read_records(path):
         try:
-            content = json.loads(line)
-            if not isinstance(content, dict):
-                raise UsageError(f"must be a JSON object, got {type(content).__name__}")
-            rows.append(make(cast("dict[str, Any]", content)))
-        except ValueError as error:  # UsageError and JSONDecodeError alike
-            raise DataError(f"{path}:{number}: {error}") from error
+            rows.append(make(record.content))
+        except UsageError as error:
+            record.fail(str(error))
     if not rows:
-        raise DataError(f"{path} holds no rows")
+        raise DataError(f"{path}: no record in the file")
     return rows
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, line
 
 
 def _step_row(content: Mapping[str, Any]) -> StepRow:
@@ -190,9 +182,9 @@ def _check_keys(content: Mapping[str, Any], known: set[str], needed: Sequence[st
     for key in needed:
         if key not in content:
             raise UsageError(f"lacks {key!r}")
-    for key in content:
-        if key not in known:
-            raise unknown_name("key", key, known)
+    for key in content.keys() - known:
+        if difflib.get_close_matches(key, known - content.keys(), n=1, cutoff=_TYPO):
+            raise unknown_name("key", key, known - content.keys())
 
 
 def _list(value: Any, name: str) -> list[Any]:

@@ -83,6 +83,11 @@ class _Ensemble(Value):
         hashes = [source.model_hash for source in self.sources]
         return "+".join(hashes) if any(hashes) else ""
 
+    @property
+    def needs_certainty(self) -> bool:
+        """Whether any member does."""
+        return any(source.needs_certainty for source in self.sources)
+
     def oracle(self, policy: Policy) -> bool:
         """Whether any member is."""
         return any(source.oracle(policy) for source in self.sources)

@@ -25,6 +25,7 @@ probabilities of generative verifiers; grades with voting and a scalar model, SP
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -46,6 +47,8 @@ from treesearch.policies import open_policy
 from treesearch.policy import Policy
 from treesearch.settings import build
 from treesearch.values.base import Path, Scores, Value
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +146,15 @@ class OpenJudge(Value):
         return await judge_by_grades(self.bench, problem, paths, grant, seed)
 
     async def close(self) -> None:
-        """Close the models that `load` opened; the policy's own stays open."""
+        """Close the models that `load` opened, the policy's own stays open; say what could not be used."""
+        tally = self.tally
+        if tally.too_long or tally.unparsed:
+            _log.warning(
+                "judge: %s of %s judgements held no readable verdict, %s prompts were beyond its context",
+                tally.unparsed,
+                tally.judgements,
+                tally.too_long,
+            )
         try:
             if self.bench.meta is not None:
                 await self.bench.meta.close()

@@ -13,6 +13,7 @@ tokens; every engine request is a call.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,8 @@ from prm.values.judge_settings import JudgeSettings, JudgeTally
 from treesearch.budget import Cost, Usage
 from treesearch.engines.base import Engine, Sample, SamplingParams
 from treesearch.together import together
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -50,8 +53,7 @@ class Bench:
         """`n` judgements of one prompt in one request; none where it leaves no room."""
         ids = prompt_ids(self.engine.tokenizer, user)
         if len(ids) >= self.engine.max_context:
-            self.tally.too_long += 1
-            return (), Usage()
+            return (), self._no_room(len(ids))
         params = SamplingParams(max_tokens=max_tokens, temperature=self.settings.temperature, seed=seed)
         samples = await self.engine.sample(ids, n, params)
         self.tally.judgements += len(samples)
@@ -62,12 +64,23 @@ class Bench:
             calls=1,
         )
 
+    def _no_room(self, size: int) -> Usage:
+        """Count a prompt that is not sent, and warn of the first; it costs nothing."""
+        if not self.tally.too_long:
+            _log.warning(
+                "a judge's prompt has %s tokens, its context %s: such paths get no value; give a judge with "
+                "more context, or shorter steps",
+                size,
+                self.engine.max_context,
+            )
+        self.tally.too_long += 1
+        return Usage()
+
     async def probability(self, user: str, lead: str) -> tuple[float | None, Usage]:
         """Probability of the positive verdict behind `lead`; None where both words are impossible."""
         ids = prompt_ids(self.engine.tokenizer, user, lead)
         if len(ids) + max(map(len, self.words)) > self.engine.max_context:
-            self.tally.too_long += 1
-            return None, Usage()
+            return None, self._no_room(len(ids))
         positive, negative = await together([self.engine.logprobs(ids, word) for word in self.words])
         cost = self.reading
         usage = Usage(value_tokens=cost.tokens, prompt_tokens=2 * len(ids), calls=cost.calls)

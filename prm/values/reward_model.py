@@ -13,8 +13,7 @@ new steps and the verdict words are value tokens, the prompts for it prompt toke
 not cover has no value, and neither has one without text or longer than the model's context (of a model that
 writes, what it wrote until it had no room is counted).
 
-It does not calibrate (`prm.calibration` does, and the model's folder keeps it) and does not choose
-thresholds.
+It does not calibrate (`prm.calibration` does, and the model's folder keeps it).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from typing import Any, ClassVar
 
 from prm.aggregates import Aggregate, aggregate
 from prm.registry import EMBEDDED, ScorerSettings, open_scorer, scorer_hash
-from prm.scoring.base import NoRoomError, StepScorer, StepScores
+from prm.scoring.base import NoRoomError, StepScorer, StepScores, convention_of
 from tasks.base import Problem
 from tasks.errors import UsageError, unknown_name
 from treesearch.budget import Cost, Usage
@@ -37,7 +36,9 @@ from treesearch.policy import Policy
 from treesearch.together import together
 from treesearch.values.base import Path, Score, Scores, Value
 
-_FINITE = tuple(how.value for how in Aggregate if how is not Aggregate.MEAN_LOGIT)
+CONVENTION = "convention"
+"""The aggregate that the model's convention names: its authors' usual one."""
+_FINITE = (CONVENTION, *(how.value for how in Aggregate if how is not Aggregate.MEAN_LOGIT))
 _MARGIN, _MARGIN_SHARE = 8, 0.5
 """Tokens that text may take beyond the policy's own, another tokenizer reading it."""
 
@@ -58,12 +59,13 @@ def _opened(name: str, settings: dict[str, Any]) -> StepScorer:
 class PRMValue(ScorerSettings, Value):
     """Step scores of a process-reward or Q-value model.
 
-    `prm` is a folder or hub id; the settings besides `aggregate` are those of `prm.registry.ScorerSettings`.
+    `prm` is a folder or hub id; `aggregate` makes the path's value of its steps' scores, `convention` as the
+    model's authors do. The other settings are those of `prm.registry.ScorerSettings`.
     """
 
     name: ClassVar[str] = "prm"
     prm: str = ""
-    aggregate: str = Aggregate.LAST.value
+    aggregate: str = CONVENTION
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,6 +105,7 @@ class EmbeddedPRM(PRMValue):
 
     name: ClassVar[str] = EMBEDDED
     prm: str = EMBEDDED
+    aggregate: str = Aggregate.LAST.value
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,9 @@ class LoadedPRM(Value):
         self.scorer: Any = scorer
         self._by_ids = reads_ids(scorer, policy)
         self._sizes = hasattr(scorer, "sizes")
+        convention = convention_of(scorer)
+        usual = Aggregate.LAST if convention is None else convention.aggregate
+        self.aggregate = usual.value if settings.aggregate == CONVENTION else settings.aggregate
         self._readers: int = getattr(scorer, "readers", 1)
         self._writes = not self._by_ids and not self._sizes
         self._context: float = math.inf if self._writes else getattr(scorer, "max_context", math.inf)
@@ -217,7 +223,7 @@ class LoadedPRM(Value):
     def _value(self, reply: StepScores | None) -> Score:
         if reply is None or not reply.scores:
             return Score(None)
-        return Score(rounded(aggregate(reply.scores, self.settings.aggregate)))
+        return Score(rounded(aggregate(reply.scores, self.aggregate)))
 
 
 def reads_ids(scorer: Any, policy: Policy) -> bool:

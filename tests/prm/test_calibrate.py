@@ -108,3 +108,22 @@ def test_what_cannot_be_calibrated_is_refused_and_the_model_is_as_it_was(
     with pytest.raises(DataError, match="give one of its models"):
         calibrate(prm=str(tmp_path), data=str(noisy))
     assert (model / CARD).read_bytes() == before
+
+
+def test_with_out_a_calibrated_copy_is_written_and_the_model_stays(
+    model: Path, noisy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (model / CARD).read_bytes()
+    out = tmp_path / "copies" / "calibrated"
+    out.parent.mkdir()
+    assert run(model, noisy, capsys, out=str(out))["prm"] == str(out)
+    assert (model / CARD).read_bytes() == before
+    assert json.loads((out / CARD).read_text())["calibration"]["kind"] == "platt"
+    assert {file.name for file in out.iterdir()} == {file.name for file in model.iterdir()}
+    with pytest.raises(UsageError, match="is there already"):
+        run(model, noisy, capsys, out=str(out))
+
+
+def test_the_model_that_ships_is_calibrated_into_a_copy_only(noisy: Path) -> None:
+    with pytest.raises(UsageError, match=r"the model that ships stays as it is.*--out DIR"):
+        calibrate(prm="embedded", data=str(noisy))

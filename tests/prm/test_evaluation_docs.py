@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prm.aggregates import Aggregate
+from prm.cli.convert import convert
 from prm.cli.eval import evaluate
 from prm.cli.label import label
 from prm.evaluation.bench import BENCHES
@@ -22,13 +23,13 @@ from prm.labels.session import METHODS
 
 DOCS = Path(__file__).parents[2] / "docs"
 EVALUATION = (DOCS / "prm-evaluation.md").read_text(encoding="utf-8")
-LABELS = (DOCS / "prm-labels.md").read_text(encoding="utf-8")
+LABELS, CONVERT = (DOCS / "prm-labels.md").read_text(encoding="utf-8").split("## Other people's labels\n")
 
 
-@pytest.mark.parametrize(("command", "page"), [(evaluate, EVALUATION), (label, LABELS)])
+@pytest.mark.parametrize(("command", "page"), [(evaluate, EVALUATION), (label, LABELS), (convert, CONVERT)])
 def test_every_option_of_a_command_is_on_its_page_and_no_other(command: object, page: str) -> None:
     parameters = inspect.signature(command).parameters  # type: ignore[arg-type]
-    renamed = {"as_json": "--json", "settings": "--set"}
+    renamed = {"as_json": "--json", "settings": "--set", "source": "--from", "target": "--to"}
     options = {renamed.get(name, "--" + name.replace("_", "-")) for name in parameters}
     table = "\n".join(line for line in page.splitlines() if line.startswith("| `--"))
     named = set(re.findall(r"--[a-z-]+", "".join(line.split("|")[1] for line in table.splitlines())))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labels_worlds import record
 
-from prm.labels.derive import RuleOptions, dual_sided, first_error, hard, label_rows, soft
+from prm.labels.derive import RuleOptions, dual_sided, first_error, hard, label_rows, soft, why_none
 from prm.labels.judge import consensus, judge_labels, judge_records
 from prm.labels.pairs import sibling_pairs
 from prm.labels.quality import distances, quality_values, simple_quality, step_quality, tree_quality
@@ -141,6 +141,23 @@ def test_a_fall_and_a_dip_are_penalised_by_what_was_lost() -> None:
     assert dual_sided([0.8, 0.2, 0.9], penalty=0.5) == pytest.approx([0.8, 0.2, 0.9])
     with pytest.raises(UsageError, match="penalty"):
         dual_sided([0.5], penalty=-1)
+
+
+def test_the_dual_rule_holds_on_every_run_of_steps_with_outcomes() -> None:
+    falling = [record("a", 10, 8), record("ab", 10, 5), record("abc", 10, 4), record("abcd", 0, 0)]
+    (row,) = label_rows(falling, "dual")
+    assert row.labels == pytest.approx((0.8, 0.5 - 0.5 * 0.3, 0.4, None))
+    (row,) = label_rows(falling, "dual", options=RuleOptions(penalty=0.0))
+    assert row.labels == (0.8, 0.5, 0.4, None)
+
+
+def test_a_rule_that_finds_nothing_says_why() -> None:
+    with pytest.raises(UsageError, match="what a search backed up; records of mc have none"):
+        label_rows([record("a", 8, 6)], "tree")
+    assert "no step was labelled" in why_none([record("", 8, 8)], "soft")
+    assert "none of 1 has one" in why_none([record("a", 8, 0)], "quality")
+    assert "no step has an outcome" in why_none([record("a", 0, 0)], "hard")
+    assert "no siblings differ" in why_none([record("a", 8, 6)], "soft")
 
 
 # rows

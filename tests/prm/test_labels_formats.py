@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prm.evaluation.processbench import CheckedSolution, read_processbench
+from prm.labels.convert import READERS, WRITERS, ConvertOptions, convert
 from prm.labels.math_shepherd import read_math_shepherd, write_math_shepherd
 from prm.labels.prm800k import read_prm800k, to_records, to_rows, write_prm800k
 from prm.labels.processbench import to_rows as processbench_rows
 from prm.labels.processbench import write_processbench
 from prm.labels.stepwise import read_stepwise, write_stepwise
-from prm.training.rows import StepRow
+from prm.training.rows import StepRow, read_rows
 from tasks.errors import DataError, UsageError
+from treesearch.cli import ExitCode, main
 
 words = st.text(alphabet="ab 1.=+-\n$", min_size=1, max_size=8).filter(lambda text: bool(text.strip()))
 
@@ -225,3 +227,83 @@ def test_processbench_solutions_come_back(tmp_path_factory: pytest.TempPathFacto
     for each, labelled in zip(solutions, processbench_rows(solutions), strict=True):
         wrong = [index for index, label in enumerate(labelled.labels) if label == 0]
         assert wrong == ([] if each.label == -1 else [each.label])
+
+
+# convert
+
+
+HARD = [row("q", ["a", "b"], [1.0, 0.0]), row("r", ["c", "d"], [1.0, 1.0])]
+
+
+@pytest.mark.parametrize("first", sorted(set(WRITERS) & set(READERS)))
+@pytest.mark.parametrize("second", sorted(set(WRITERS) & set(READERS)))
+def test_hard_labels_pass_through_every_pair_of_formats(first: str, second: str, tmp_path: Path) -> None:
+    write_stepwise(tmp_path / "stepwise", HARD)
+    ways = [("stepwise", first), (first, second), (second, "rows")]
+    names = ["stepwise", "a", "b", "rows"]
+    for (source, target), data, out in zip(ways, names, names[1:], strict=False):
+        found = convert(tmp_path / data, tmp_path / out, source=source, target=target)
+        assert (found.n_solutions, found.n_steps, found.n_labels) == (2, 4, 4)
+    got = read_rows(tmp_path / "rows")
+    assert [(each.prompt, each.labels) for each in got] == [(each.prompt, each.labels) for each in HARD]
+    numbered = "math-shepherd" in (first, second)
+    wanted = (
+        [["Step 1: a", "Step 2: b"], ["Step 1: c", "Step 2: d"]] if numbered else [["a", "b"], ["c", "d"]]
+    )
+    assert [list(each.steps) for each in got] == wanted
+
+
+def test_soft_labels_become_hard_ones_only_by_a_threshold(tmp_path: Path) -> None:
+    write_stepwise(tmp_path / "in", [HARD[0], row("s", ["a", "b"], [0.75, 0.25])])
+    (tmp_path / "out").write_text("what was there")
+    with pytest.raises(UsageError, match=r"solution 2 \('s'\) has the label 0.75.*--threshold X"):
+        convert(tmp_path / "in", tmp_path / "out", source="stepwise", target="processbench")
+    assert (tmp_path / "out").read_text() == "what was there"
+    options = ConvertOptions(threshold=0.5)
+    convert(tmp_path / "in", tmp_path / "out", source="stepwise", target="processbench", options=options)
+    found = read_processbench(tmp_path / "out")
+    assert [(each.id, each.label, each.final_answer_correct) for each in found] == [
+        ("out-0", 1, False),
+        ("out-1", 1, False),
+    ]
+
+
+def test_a_first_error_that_is_not_known_is_no_processbench_record(tmp_path: Path) -> None:
+    write_stepwise(tmp_path / "in", [row("s", ["a", "b"], [None, 0.0])])
+    with pytest.raises(UsageError, match=r"solution 1 \('s'\): step 1 has no label"):
+        convert(tmp_path / "in", tmp_path / "out", source="stepwise", target="processbench")
+
+
+def test_neutral_ratings_count_as_they_are_said_to(tmp_path: Path) -> None:
+    step = {"completions": [{"text": "a", "rating": 0, "flagged": None}], "chosen_completion": 0}
+    content = {"question": {"problem": "q"}, "label": {"steps": [step], "finish_reason": "solution"}}
+    (tmp_path / "in").write_text(json.dumps(content))
+    for neutral, label in (("right", 1.0), ("wrong", 0.0)):
+        options = ConvertOptions(neutral=neutral)  # type: ignore[arg-type]
+        convert(tmp_path / "in", tmp_path / "out", source="prm800k", target="stepwise", options=options)
+        assert [each.labels for each in read_stepwise(tmp_path / "out")] == [(label,)]
+    options = ConvertOptions(neutral="none")
+    with pytest.raises(UsageError, match=r"no solution of .* has a label; nothing is written"):
+        convert(tmp_path / "in", tmp_path / "out", source="prm800k", target="stepwise", options=options)
+
+
+def test_the_command_converts_and_refuses_what_it_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_stepwise(tmp_path / "in", HARD)
+    data, out = ["--data", str(tmp_path / "in")], ["--out", str(tmp_path / "out")]
+    command = ["prm", "convert", *data, *out, "--from", "stepwise"]
+    assert main([*command, "--to", "math-shepherd", "--task", "GSM8K", "--json"]) == ExitCode.DONE
+    assert json.loads(capsys.readouterr().out)["n_labels"] == 4
+    assert json.loads((tmp_path / "out").read_text().splitlines()[0])["task"] == "GSM8K"
+    assert main(command) == ExitCode.DONE
+    assert "2 solutions with 4 steps, 4 of them labelled" in capsys.readouterr().out
+    for words, told in (
+        ([*command, "--to", "prm80k"], "did you mean 'prm800k'"),
+        (["prm", "convert", *data, "--out", str(tmp_path / "in"), "--from", "stepwise"], "--out"),
+        ([*command, "--neutral", "maybe"], "reading of neutral"),
+        ([*command, "--threshold", "0"], "above 0"),
+    ):
+        assert main(words) == ExitCode.USAGE
+        assert told in capsys.readouterr().err
+    assert len(read_rows(tmp_path / "out")) == 2

@@ -16,6 +16,7 @@ from prm_models import byte_level, sentence_pieces
 from transformers import AutoTokenizer
 
 from prm.cli.label import label
+from prm.conventions import find
 from prm.labels.rows import write_rows
 from prm.labels.session import LabelConfig, prepare_labels, run_labels
 from prm.labels.store import read_records, write_records
@@ -271,14 +272,27 @@ def test_names_and_settings_are_checked_before_a_model_is_loaded(
         ({"method": "judge", "judge": "x"}, "name one with --run"),
         ({"method": "judge", "judge": "x", "settings": {"policy.top_p": 1}}, r"--set takes judge\.KEY here"),
         ({"method": "judge", "judge": "x", "settings": {"judge.sample": 1}}, "did you mean 'samples'"),
+        ({"extremes": True, "rows": "x"}, "--extremes is for what --pairs FILE writes"),
         ({"once": True, "pairs": "x"}, "--once is for what --rows FILE writes"),
         ({"rule": "hard"}, "--rule is for what --rows FILE or --pairs FILE writes"),
+        (
+            {"rule": "tree", "rows": "x"},
+            "which the method mc does not record; take --method tree, or another",
+        ),
+        (
+            {"rule": "dual", "pairs": "x", "rows": "y"},
+            "siblings have no values by it; write the pairs by another",
+        ),
+        ({"penalty": 0.3, "rows": "x"}, "--penalty is for the rule dual, not for soft"),
+        ({"penalty": -1.0, "rule": "dual", "rows": "x"}, "penalty must be at least 0, got -1"),
+        ({"threshold": 0.3}, "--threshold is for the method judge, not for mc"),
+        ({"consensus": "/nowhere/rows.jsonl", "rows": "x"}, "cannot read /nowhere/rows.jsonl: No such file"),
     ],
 )
 def test_a_setting_that_the_method_or_the_files_have_no_use_for_is_refused(
     config: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises((UsageError, DataError), match=message):
         prepare_labels(LabelConfig(out="x.jsonl", **config))
 
 
@@ -331,7 +345,7 @@ def judged(
 
     monkeypatch.setattr("prm.labels.session.open_scorer", opened)
     shared = {"run": str(folder), "method": "judge", "judge": "mine", "settings": {"judge.samples": "2"}}
-    return labelled(LabelConfig(out=str(tmp_path / "j.jsonl"), **(shared | more)))
+    return labelled(LabelConfig(**({"out": str(tmp_path / "j.jsonl")} | shared | more)))
 
 
 def test_a_judges_verdicts_on_the_solutions_of_a_run_are_counts_and_rows_keep_whole_solutions(
@@ -368,6 +382,38 @@ def test_a_consensus_keeps_the_rows_whose_first_error_both_labellings_name(
     found = judged(tmp_path, monkeypatch, Doubts(lambda q, s: []), **kept)
     assert (found["n_compared"], found["n_rows"]) == (len(long), len(long) - 1)
     assert [row.steps for row in read_rows(tmp_path / "rows.jsonl")] == [row.steps for row in long[1:]]
+
+
+class Margins(TableScorer):
+    """A judge of the family PURE, whose scores are in [-1, 1] and right from 0 on."""
+
+    convention = find("pure")
+
+
+def test_a_step_is_wrong_below_the_threshold_of_the_judges_family_or_the_one_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def labels(name: str, **more: Any) -> set[float | None]:
+        scorer, rows = Margins(lambda question, steps: [0.2] * len(steps)), tmp_path / f"{name}-rows.jsonl"
+        found = judged(tmp_path, monkeypatch, scorer, out=str(tmp_path / name), rows=str(rows), **more)
+        assert found["n_failed"] == 0
+        return {row.labels[0] for row in read_rows(rows)}
+
+    assert labels("usual") == {1.0}
+    assert labels("given", threshold=0.25) == {0.0}
+    with pytest.raises(UsageError, match=r"usual holds labels made with threshold None, not 0\.25"):
+        labels("usual", threshold=0.25)
+
+
+def test_a_judge_without_a_threshold_and_without_probabilities_needs_one_before_it_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Margins(lambda question, steps: [0.2] * len(steps))
+    scorer.convention = find("implicitprm")
+    with pytest.raises(UsageError, match=r"'implicitprm' names no threshold.*--threshold X"):
+        judged(tmp_path, monkeypatch, scorer)
+    assert (scorer.calls, scorer.closed) == ([], True)
+    assert judged(tmp_path, monkeypatch, scorer, threshold=0.0)["n_failed"] == 0
 
 
 def test_scores_that_are_no_probabilities_give_no_verdict(

@@ -34,7 +34,6 @@ STEP_LOSSES: dict[str, tuple[tuple[int, ...], Loss]] = {
         (6, 2),
         lambda z: losses.step_classification(z, SOFT, WEIGHTS, class_weights=(2.0, 0.5), smoothing=0.1),
     ),
-    "two_token": ((6, 7), lambda z: losses.two_token(z, SOFT, WEIGHTS, good_id=5, bad_id=2)),
     "outcome_bce": ((6,), lambda z: losses.outcome_bce(z, SOFT, WEIGHTS)),
     "implicit_ce": ((6,), lambda z: losses.implicit_ce(z, SOFT, WEIGHTS, beta=0.7)),
 }
@@ -43,7 +42,6 @@ OTHER_LOSSES: dict[str, tuple[tuple[int, ...], Loss]] = {
         (2, 6),
         lambda z: losses.pairwise_logistic(z[0], z[1], WEIGHTS, margin=0.3, centring=0.01),
     ),
-    "sibling_pairwise": ((6,), lambda z: losses.sibling_pairwise(z, SOFT > 0.7, SOFT < 0.4)),
     "trajectory_ranking": (
         (4, 4),
         lambda z: losses.trajectory_ranking(z, RIGHT, WRONG, WEIGHTS[:4], zeta=1.5),

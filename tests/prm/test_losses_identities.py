@@ -43,10 +43,10 @@ def test_smoothing_is_torchs_label_smoothing():
     assert ours.item() == pytest.approx(theirs.item())
 
 
-def test_two_token_reads_two_rows_and_leaves_the_others_alone():
+def test_two_rows_of_the_vocabulary_are_the_value_of_their_difference():
     logits = torch.randn(4, 9, dtype=F64, generator=torch.Generator().manual_seed(0))
     targets = _tensor(0, 1, 0.4, 0.6)
-    ours = losses.two_token(logits, targets, good_id=7, bad_id=1)
+    ours = losses.step_classification(logits[:, [1, 7]], targets)
     assert ours.item() == pytest.approx(losses.value_bce(logits[:, 7] - logits[:, 1], targets).item())
 
 
@@ -83,28 +83,13 @@ def test_pairwise_losses_are_log_two_at_equal_scores_and_blind_to_a_shift():
     assert losses.pairwise_logistic(_tensor(8, 9), _tensor(7, 10)).item() == pytest.approx(gap.item())
 
 
-def test_siblings_are_the_mean_over_positives_times_negatives():
-    scores = _tensor(0.1, 0.9, -0.4, 0.3)
-    positives = torch.tensor([True, True, False, False])
-    ours = losses.sibling_pairwise(scores, positives, ~positives)
-    pairs = [(i, j) for i in (0, 1) for j in (2, 3)]
-    chosen, rejected = (scores[torch.tensor([pair[side] for pair in pairs])] for side in (0, 1))
-    assert ours.item() == pytest.approx(losses.pairwise_logistic(chosen, rejected).item())
-
-
-def test_one_positive_and_one_negative_sibling_are_a_bradley_terry_pair():
-    scores = _tensor(0.7, 0.2)
-    first = torch.tensor([True, False])
-    ours = losses.sibling_pairwise(scores, first, ~first)
-    assert ours.item() == pytest.approx(losses.bradley_terry(scores[:1], scores[1:]).item())
-
-
-def test_siblings_without_a_negative_give_no_loss():
-    scores = _tensor(0.7, 0.2).requires_grad_()
-    every = torch.ones(2, dtype=torch.bool)
-    loss = losses.sibling_pairwise(scores, every, ~every)
-    assert loss.item() == 0
-    loss.backward()
+def test_pairs_that_weigh_one_over_their_number_are_the_mean_over_positives_times_negatives():
+    good, bad = _tensor(0.1, 0.9), _tensor(-0.4, 0.3, 0.2)
+    pairs = [(i, j) for i in range(2) for j in range(3)]
+    chosen, rejected = good[[i for i, _ in pairs]], bad[[j for _, j in pairs]]
+    ours = losses.pairwise_logistic(chosen, rejected, torch.full((6,), 1 / 6, dtype=F64), total=1.0)
+    mean = sum(math.log1p(math.exp(b - g)) for g in good.tolist() for b in bad.tolist()) / 6
+    assert ours.item() == pytest.approx(mean)
 
 
 def test_ranking_equals_its_formula_written_out():

@@ -211,8 +211,9 @@ def test_the_command_scores_one_solution(scorer: Counts, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "give a QUESTION with --step, or --data with --out"),
-        (("q",), "at least one --step"),
+        ((), "give a QUESTION with --step or --solution, or --data with --out"),
+        (("q",), "no steps to score"),
+        (("--data", "f", "--out", "g", "--step", "s"), "belong to a QUESTION"),
         (("--data", "f"), "--data with --out"),
         (("q", "--step", "s", "--data", "f", "--out", "g"), "give a QUESTION"),
     ],

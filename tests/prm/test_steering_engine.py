@@ -20,9 +20,14 @@ from prm.steering.logits import steer
 from prm.steering.options import SteeringOptions
 from prm.steering.values import FunctionValue, Ids, Mixed
 from tasks.errors import UsageError
+from tasks.math import MathTask
+from treesearch.api import asolve
+from treesearch.budget import Budget
 from treesearch.engines.base import Engine, EngineError, FinishReason, Sample
 from treesearch.engines.hf_load import load
 from treesearch.engines.transformers import TransformersEngine
+from treesearch.events import StopReason
+from treesearch.policy import Policy
 
 torch.set_num_threads(1)
 Opened = Any
@@ -166,12 +171,32 @@ def test_a_stop_string_ends_a_sample_and_stays_in_it(opened: Opened) -> None:
     assert (cut.finish, cut.token_ids[-1]) == (FinishReason.STOP, token)
 
 
-def test_usage_counts_requests_prompts_once_and_generated_tokens(opened: Opened) -> None:
-    engine = opened()
-    written = sum(len(got.token_ids) for got in sample(engine, 5))
+@pytest.mark.parametrize(("changes", "each"), [({}, 21), ({"top_k": 3}, 4), ({"beta": 0.0}, 1)])
+def test_usage_counts_requests_prompts_once_and_what_is_written_with_what_the_value_read(
+    opened: Opened, changes: dict[str, Any], each: int
+) -> None:
+    engine = opened(**changes)
+    got = sample(engine, 5)
+    written = sum(len(one.token_ids) for one in got)
     assert engine.usage.requests == 1
     assert engine.usage.prompt_tokens == len(prompt(engine))
-    assert engine.usage.generated_tokens == written
+    assert engine.tokens_each == each
+    assert engine.usage.generated_tokens == got[0].generated_tokens == written * each
+
+
+@pytest.mark.parametrize("algorithm", ["best-of-n", "beam", "mcts", "best-first", "dvts"])
+def test_what_the_value_reads_is_on_the_budget_of_a_search(opened: Opened, algorithm: str) -> None:
+    engine = opened(top_k=3)
+    policy = Policy(engine=engine, task=MathTask())
+    found = asyncio.run(
+        asolve("1 + 1?", policy=policy, algorithm=algorithm, value="none", budget=Budget(tokens=203))
+    )
+    written = sum(len(node.step.token_ids) for node in found.tree.nodes if node.step is not None)
+    assert 4 * written <= found.usage.generated_tokens <= 203
+    assert found.usage.generated_tokens % 4 == 0
+    assert engine.usage.generated_tokens == found.usage.generated_tokens
+    if found.stop_reason is StopReason.BUDGET_TOKENS:
+        assert found.usage.generated_tokens > 203 - 4
 
 
 def test_many_requests_at_once_are_each_answered_as_if_alone(opened: Opened) -> None:
@@ -210,7 +235,7 @@ def test_a_cancelled_request_frees_the_engine_at_once_and_what_it_wrote_is_count
         second.cancel()
         done = await asyncio.gather(first, second, third, return_exceptions=True)
         assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, True, False]
-        assert 3 <= engine.usage.generated_tokens < 140
+        assert 3 * engine.tokens_each <= engine.usage.generated_tokens < 140 * engine.tokens_each
         assert not engine._open
         return done[2]
 

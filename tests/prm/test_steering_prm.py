@@ -16,7 +16,7 @@ from steering_worlds import ids_of, prompt, sample
 from tiny_models import byte_level_tokenizer, write_llama, write_qwen
 
 from prm.checkpoint import Card, HeadCard, write_checkpoint
-from prm.registry import open_scorer
+from prm.registry import ScorerSettings, open_scorer, scorer_hash
 from prm.steering.engine import open_engine
 from prm.steering.options import SteeringOptions
 from prm.steering.prm import PRMTokenValue
@@ -171,3 +171,9 @@ def test_values_and_weights_are_lists_in_a_line() -> None:
     options = SteeringOptions(value="a; b;", weights="2;0.5")
     assert (options.folders, options.scales) == (["a", "b"], [2.0, 0.5])
     assert SteeringOptions(value="a;b").scales == [1.0, 1.0]
+
+
+def test_the_model_that_ships_steers_by_its_name() -> None:
+    value = PRMTokenValue.open("embedded")
+    assert value.model_hash == scorer_hash("embedded", ScorerSettings())
+    assert value.reads(5) == 6

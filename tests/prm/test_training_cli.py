@@ -17,6 +17,7 @@ from training_worlds import base_model, separable_rows
 from prm.cli.train import settle, train
 from prm.labels.rows import write_rows
 from tasks.errors import UsageError
+from treesearch.cli import ExitCode, main
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +116,9 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(base: Path, data: Path
     assert f"go on with: search prm train --out {out}" in told
     assert (out / "checkpoint.safetensors").exists()
     assert not (out / "summary.json").exists()
+
+
+def test_a_file_where_the_run_should_go_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "out").write_text("")
+    assert main(["prm", "train", "--data", "x", "--out", str(tmp_path / "out")]) == ExitCode.USAGE
+    assert "out is a file, and a run needs a folder" in capsys.readouterr().err

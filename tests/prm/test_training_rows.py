@@ -65,7 +65,6 @@ def test_true_and_false_are_hard_labels_and_a_row_without_an_id_is_named_by_its_
         ({"labels": [None, None], "counts": [[9, 8], None]}, r"got \[9, 8\]"),
         ({"completions": []}, "no steps"),
         ({"completions": "a"}, "must be a list"),
-        ({"lables": [1, 0]}, "did you mean 'labels'"),
         ({"ids": {"prompt": [1], "steps": [[1], []]}}, "step of no tokens"),
         ({"ids": {"prompt": [], "steps": [[1], [2]]}}, "ids.prompt is empty"),
         ({"ids": {"prompt": [1]}}, "ids must be an object with prompt, steps"),
@@ -83,10 +82,37 @@ def test_lines_that_are_not_json_and_files_without_rows_are_refused(tmp_path: Pa
     broken.write_text(json.dumps(ROW) + "\n\n{oops\n")
     with pytest.raises(DataError, match=r"broken\.jsonl:3"):
         read_rows(broken)
-    with pytest.raises(DataError, match="holds no rows"):
-        read_rows(_write(tmp_path / "empty.jsonl"))
-    with pytest.raises(UsageError, match="does not exist"):
+    for empty in ("", "[]", "\n\n"):
+        (tmp_path / "empty.jsonl").write_text(empty)
+        with pytest.raises(DataError, match=r"empty|no record"):
+            read_rows(tmp_path / "empty.jsonl")
+    with pytest.raises(DataError, match=r"cannot read .*No such file"):
         read_rows(tmp_path / "none.jsonl")
+    with pytest.raises(DataError, match=r"cannot read .*Is a directory"):
+        read_rows(tmp_path)
+    (tmp_path / "latin.jsonl").write_bytes('{"prompt": "é"}\n'.encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.jsonl: not UTF-8 .*byte 12"):
+        read_pairs(tmp_path / "latin.jsonl")
+
+
+def test_a_byte_order_mark_and_an_array_are_read(tmp_path: Path):
+    path = tmp_path / "rows.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([ROW, ROW]).encode())
+    assert len(read_rows(path)) == 2
+
+
+def test_other_peoples_columns_are_left_alone_and_mistyped_keys_are_not(tmp_path: Path):
+    columns = {"dataset": "x", "level": 3, "source": None, "label": 1, "scores": [0.1, 0.2]}
+    assert read_rows(_write(tmp_path / "a", ROW | columns)) == read_rows(_write(tmp_path / "b", ROW))
+    assert read_pairs(_write(tmp_path / "a", PAIR | columns)) == read_pairs(_write(tmp_path / "b", PAIR))
+    for made, read, key, mistyped in (
+        (ROW, read_rows, "labels", "lables"),
+        (ROW, read_rows, "counts", "count"),
+        (PAIR, read_pairs, "prefix", "prefixes"),
+    ):
+        content = {name: value for name, value in made.items() if name != key} | {mistyped: []}
+        with pytest.raises(DataError, match=f":1: unknown key '{mistyped}'; did you mean '{key}'"):
+            read(_write(tmp_path / "c", content))
 
 
 def test_a_pair_takes_steps_or_the_rest_of_a_solution(tmp_path: Path):
@@ -155,6 +181,43 @@ def test_steps_behind_the_first_error_are_not_read_where_the_config_says_so():
     assert [(read.stop, read.target) for read in example.reads] == [(1, 1.0), (3, 0.0)]
     (whole,) = step_examples(rows, TrainConfig(), _layout())
     assert [read.stop for read in whole.reads] == [1, 3, 4]
+
+
+def _token_targets(labels: tuple[float | None, ...], decay: float) -> list[list[float | None]]:
+    """The targets of every step's tokens, under `token_decay`."""
+    row = _row(steps=("abc", "de", "fgh"), labels=labels)
+    prompt, *steps = _layout().row(row)
+    (example,) = step_examples([row], TrainConfig(head="value-mse", token_decay=decay), _layout())
+    assert example.paths == ((prompt, *((token,) for ids in steps for token in ids)),)
+    by_place = {read.stop: read.target for read in example.reads}
+    places = iter(range(1, sum(map(len, steps)) + 1))
+    found = [
+        [by_place[place] for place in places_of if place in by_place] for places_of in _cut(places, steps)
+    ]
+    assert [len(each) for each in found] == [
+        0 if label is None else len(ids) for label, ids in zip(labels, steps, strict=True)
+    ]
+    return found
+
+
+def _cut(places: Any, steps: Any) -> list[list[int]]:
+    return [[next(places) for _ in ids] for ids in steps]
+
+
+def test_every_token_of_a_labelled_step_is_read_with_its_td_target_where_asked():
+    first, none, last = _token_targets((1.0, None, 0.25), 0.5)
+    assert (set(first), none, set(last)) == ({1.0}, [], {0.25})  # nothing is known of what came before
+    first, falling, rising = _token_targets((1.0, 0.0, 1.0), 0.5)
+    assert falling[-2:] == [0.0, 0.0]
+    assert rising == [0.125, 0.25, 0.5, 1.0, 1.0][-len(rising) :]
+    assert _token_targets((1.0, 0.0, 1.0), 1.0)[1] == [0.0] * len(falling)
+
+
+def test_token_targets_are_for_values_and_lambda_is_at_most_one():
+    with pytest.raises(UsageError, match="no meaning for head 'step'"):
+        head_of(TrainConfig(head="step", token_decay=0.5))
+    with pytest.raises(UsageError, match="at most 1"):
+        TrainConfig(token_decay=1.5)
 
 
 def test_an_outcome_head_reads_the_last_step_only_and_rows_without_that_label_give_nothing():

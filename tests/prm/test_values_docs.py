@@ -18,10 +18,16 @@ from prm.values.self_reward import SelfReward
 from treesearch.run.config import resolve
 from treesearch.run.plan import prepare
 from treesearch.settings import build, parse_assignments
-from treesearch.values.free import LastStep
+from treesearch.values.free import LastStep, LogProb, NoValue, SelfCertainty, Verifier
+from treesearch.values.rollout import RollOutValue
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES: dict[str, Any] = {
+    "values/none.md": NoValue,
+    "values/logprob.md": LogProb,
+    "values/self-certainty.md": SelfCertainty,
+    "values/rollout.md": RollOutValue,
+    "values/verifier.md": Verifier,
     "values/answer-confidence.md": AnswerConfidence,
     "values/last-step.md": LastStep,
     "values/self-reward.md": SelfReward,
@@ -65,7 +71,8 @@ def test_the_command_shown_is_understood(name: str) -> None:
             assigned.append(value)
         else:
             flags[flag.removeprefix("--")] = value
-    plan = prepare(resolve({**flags, "question": "1 + 1?", "settings": parse_assignments(assigned)}))
+    question = {"math": "1 + 1?", "countdown": "Make 24 from 3 5 8 11."}[str(flags["task"])]
+    plan = prepare(resolve({**flags, "question": question, "settings": parse_assignments(assigned)}))
     if name == "steering.md":
         assert build(SteeringOptions, plan.settings["engine"], what="engine").beta == 3.0
     else:

@@ -18,6 +18,7 @@ from values_worlds import PLENTY, ReadingEngine, done, policy_for, score, step, 
 from prm.values.ensemble import Combine, EnsembleValue, OpenEnsemble
 from prm.values.self_reward import SelfReward
 from tasks.errors import UsageError
+from treesearch.api import solve
 from treesearch.budget import Budget, Cost, Usage
 from treesearch.engines.base import EngineError, FinishReason
 from treesearch.events import Rolled
@@ -300,3 +301,18 @@ def test_a_member_s_own_needs_are_its_own_errors() -> None:
         score(EnsembleValue(members="self-certainty"), [(step("x\n"),)])
     assert SelfCertainty().name in TABLES["value"]
     assert find("value", "logprob") is LogProb
+
+
+def test_a_member_that_needs_the_engines_certainty_has_it_switched_on() -> None:
+    nested = "ensemble:members=logprob\\;self-certainty"
+    for members, needed in (("self-certainty;logprob", True), ("logprob", False), (nested, True)):
+        value = EnsembleValue(members=members)
+        assert value.needs_certainty is needed
+        assert OpenEnsemble(open_members=value.sources).needs_certainty is needed
+    found = solve(
+        "Make 24 from 3 5 8 11.",
+        task="countdown",
+        algorithm="best-of-n",
+        value=EnsembleValue(members="self-certainty;logprob"),
+    )
+    assert any(child.value is not None for child in found.tree.nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import statistics
 from collections.abc import Sequence
@@ -68,10 +69,15 @@ def test_the_words_can_be_chosen_and_follow_the_marker_as_its_go_on() -> None:
     assert [word for _, word in engine.read] == [" correct", " wrong"]
 
 
-def test_a_question_that_does_not_fit_the_context_has_no_value_and_costs_nothing() -> None:
+def test_a_question_that_does_not_fit_the_context_has_no_value_costs_nothing_and_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     judge = opened(ReadingEngine(max_context=100))
     got = score(judge, [done("3")])
     assert (values(got), got.usage, judge.tally.too_long) == ([None], Usage(), 1)
+    assert "a judge's prompt has" in caplog.text
+    asyncio.run(judge.close())
+    assert "0 of 0 judgements held no readable verdict, 1 prompts were beyond its context" in caplog.text
 
 
 # -- critique -----------------------------------------------------------------------------------------

@@ -77,7 +77,8 @@ def _launch(base: Path, out: Path) -> None:
     done = subprocess.run(
         [*command, *paths], env=environment, capture_output=True, text=True, timeout=400, check=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    # The child's own words come first, the launcher's last.
+    assert done.returncode == 0, f"{done.stderr[:4000]}\n...\n{done.stderr[-2000:]}"
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,10 @@ def expansion_cost(policy: Policy, value: Value, path: Sequence[Step], width: in
     """The most that asking for `width` next steps of `path` and scoring them takes."""
     scoring = value.cost(policy, path, width)
     return Cost(
-        tokens=width * policy.room(path, whole=False) + scoring.tokens, calls=1 + scoring.calls, nodes=width
+        tokens=width * policy.room(path, whole=False) * policy.price + scoring.tokens,
+        calls=1 + scoring.calls,
+        nodes=width,
+        least=policy.price,
     )
 
 
@@ -48,10 +51,11 @@ async def propose_and_score(
 ) -> Children:
     """`width` next steps of any path within `grant`; none where the grant or the path has no room."""
     room = policy.room(path, whole=False)
-    n = min(width, grant.nodes, grant.tokens)
+    n = min(width, grant.nodes, grant.tokens // policy.price)
     if n < 1 or room < 1 or grant.calls < 1:
         return Children((), (), Usage(), grant)
-    reply = await policy.propose(tree.problem, path, n, max_tokens=min(room, grant.tokens // n), seed=seed)
+    most = min(room, grant.tokens // (n * policy.price))
+    reply = await policy.propose(tree.problem, path, n, max_tokens=most, seed=seed)
     steps = distinct([chain[0] for chain in reply.chains])
     rest = Cost(tokens=grant.tokens - reply.generated_tokens, calls=grant.calls - 1)
     scores = await value.score(

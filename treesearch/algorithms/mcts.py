@@ -187,6 +187,7 @@ class MCTS(Stepwise):
             tokens=cost.tokens + self.rollout_steps * step.tokens,
             calls=cost.calls + self.rollout_steps * step.calls,
             nodes=cost.nodes,
+            least=cost.least,
         )
 
     async def _simulate(self, tree: Tree, policy: Policy, value: Value, issued: Issued) -> Outcome:

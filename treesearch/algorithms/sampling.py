@@ -46,7 +46,7 @@ class BestOfN(Algorithm):
     async def __call__(self, tree: Tree, policy: Policy, value: Value) -> StopReason:
         """Sample until `n` solutions are in the tree."""
         self.require_end(tree.meter.budget)
-        room = policy.room((), whole=True)
+        room = policy.room((), whole=True) * policy.price
 
         def wave(left: int | None) -> int:
             n = self.n - len(tree.root.children) if self.n is not None else _WAVE

@@ -19,7 +19,12 @@ def solutions_cost(policy: Policy, value: Value, n: int) -> Cost:
     """The most that `n` solutions in one request, and their scores, take."""
     room = policy.room((), whole=True)
     scoring = value.cost(policy, (), n, finished=True)
-    return Cost(tokens=n * room + scoring.tokens, calls=1 + scoring.calls, nodes=n * room)
+    return Cost(
+        tokens=n * room * policy.price + scoring.tokens,
+        calls=1 + scoring.calls,
+        nodes=n * room,
+        least=policy.price,
+    )
 
 
 async def sample_solutions(
@@ -32,11 +37,11 @@ async def sample_solutions(
     seed: int,
     temperature: float | None = None,
 ) -> Outcome:
-    """`n` solutions within `grant`, which covers at least one token and one node for each.
+    """`n` solutions within `grant`, which covers writing at least one token and one node for each.
 
     `temperature` overrides the policy's. A chain of more steps than its share of nodes is joined at its end.
     """
-    cap = min(policy.room((), whole=True), grant.tokens // n)
+    cap = min(policy.room((), whole=True), grant.tokens // (n * policy.price))
     reply = await policy.complete(tree.problem, (), n, max_tokens=cap, seed=seed, temperature=temperature)
     usage = Usage(generated_tokens=reply.generated_tokens, prompt_tokens=reply.prompt_tokens, calls=1)
     chains = [_within(chain, grant.nodes // n) for chain in reply.chains]

@@ -8,6 +8,7 @@ removed, line breaks and tabs are kept. JSON is written in ASCII, which is harml
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -45,9 +46,20 @@ def tell(text: str = "") -> None:
 
 
 def say_json(content: Mapping[str, Any]) -> None:
-    """Write the one JSON object of a command to standard output."""
-    sys.stdout.write(json.dumps(content) + "\n")
+    """Write the one JSON object of a command to standard output; numbers that are not finite are null."""
+    sys.stdout.write(json.dumps(_finite(content), allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def _finite(content: Any) -> Any:
+    """The same data with None for every float that JSON has no word for."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]  # pyright: ignore[reportUnknownVariableType]
+    return content
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

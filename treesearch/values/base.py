@@ -89,6 +89,11 @@ class Value(ABC):
         """Hash of the weights that scores come from; empty where there are none of its own."""
         return ""
 
+    @property
+    def needs_certainty(self) -> bool:
+        """Whether steps must carry the engine's self-certainty (`policy.certainty`)."""
+        return False
+
     async def load(self, policy: Policy) -> Value:
         """The value ready to score for `policy`; a failure to load is an error here. Default: itself."""
         del policy

@@ -102,6 +102,11 @@ class SelfCertainty(_FreeValue):
 
     name: ClassVar[str] = "self-certainty"
 
+    @property
+    def needs_certainty(self) -> bool:
+        """Yes."""
+        return True
+
     def value_of(self, policy: Policy, problem: Problem, path: Path) -> float | None:
         """Token-weighted mean of the steps' certainty."""
         del problem

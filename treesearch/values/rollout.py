@@ -60,7 +60,7 @@ class RollOutValue(Value):
         """`self.n` completions a path, one request each, every one as long as the solution may become."""
         if finished:
             return Cost()
-        return Cost(tokens=n * self.n * policy.room(path, whole=True), calls=n)
+        return Cost(tokens=n * self.n * policy.room(path, whole=True) * policy.price, calls=n)
 
     async def score(
         self, policy: Policy, problem: Problem, paths: Sequence[Path], *, grant: Cost, seed: int, known: int
@@ -87,11 +87,12 @@ class RollOutValue(Value):
         self, policy: Policy, problem: Problem, path: Path, tokens: int, seed: int
     ) -> tuple[tuple[RollOut, ...], Usage]:
         room = policy.room(path, whole=True)
-        n = min(self.n, tokens)
+        n = min(self.n, tokens // policy.price)
         if n < 1 or room < 1:
             return (), Usage()
+        most = min(room, tokens // (n * policy.price))
         reply = await policy.complete(
-            problem, path, n, max_tokens=min(room, tokens // n), seed=seed, temperature=self.temperature
+            problem, path, n, max_tokens=most, seed=seed, temperature=self.temperature
         )
         rollouts = tuple([await self._rollout(policy, problem, chain) for chain in reply.chains])
         return rollouts, Usage(

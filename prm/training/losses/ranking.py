@@ -3,8 +3,9 @@
 Contract: pure functions of raw scores (logits). Adding one constant to all scores compared changes neither
 the pairwise losses nor their gradients; the ranking within a trajectory has a fixed origin, `Q_0 = 0`.
 
-Sources. Pairwise logistic: Bradley-Terry as in Stiennon et al. (arXiv 2009.01325); among siblings divided by
-positives x negatives: the process preference model of rStar-Math (arXiv 2501.04519, section 3.3, equation 4).
+Sources. Pairwise logistic: Bradley-Terry as in Stiennon et al. (arXiv 2009.01325); with weights of 1 /
+(positives x negatives) of one prefix, which the trainer gives, the process preference model of rStar-Math
+(arXiv 2501.04519, section 3.3, equation 4).
 Ranking within a trajectory: PQM, the process Q-value model (arXiv 2410.11287, section 3.3, its comparative
 loss with margin; zeta = 4). Centring of a reward: Eisenstein et al. (arXiv 2312.09244).
 
@@ -36,18 +37,6 @@ def pairwise_logistic(
     """
     losses = -functional.logsigmoid(chosen - rejected - margin) + centring * (chosen + rejected) ** 2
     return reduce(losses, weights, total)
-
-
-def sibling_pairwise(scores: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Pairwise logistic over all positive-negative pairs of one step's siblings, scores ``[N]``.
-
-    ``- 1 / (P N) * sum_{i in positives, j in negatives} log s(r_i - r_j)`` with boolean masks ``[N]`` of P
-    and N members; 0 where either is empty. The published model takes the two best against the two worst.
-    """
-    gaps = scores[positives][:, None] - scores[negatives][None, :]
-    if gaps.numel() == 0:
-        return scores.sum() * 0.0
-    return -functional.logsigmoid(gaps).mean()
 
 
 def trajectory_ranking(

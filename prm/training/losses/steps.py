@@ -1,4 +1,4 @@
-"""Losses of single steps: classification over two outputs or two vocabulary rows, value by BCE and by MSE.
+"""Losses of single steps: classification over two outputs, value by BCE and by MSE.
 
 Contract: pure functions. Targets are probabilities v in [0, 1] that a step is right (or that the solution can
 still be finished well): 0 and 1 are hard labels, everything between is a soft one and is regressed, so that
@@ -7,8 +7,9 @@ shape of targets; logits may have a last dimension of ensemble members, over whi
 
 Sources. Classification at the last token of a step: Math-Shepherd (arXiv 2312.08935, equation 2, and the soft
 estimation of its section 3.3), Qwen2.5-Math-PRM (arXiv 2501.07301, section 2), MedS3 (arXiv 2501.12051) for
-soft two-class targets. Two vocabulary rows: Math-Shepherd's "+" and "-". Value regression by squared error:
-ReST-MCTS* (arXiv 2406.03816, section 3.2). Label smoothing: Szegedy et al. (arXiv 1512.00567, section 7).
+soft two-class targets. The two outputs may be rows of the vocabulary, Math-Shepherd's "+" and "-". Value
+regression by squared error: ReST-MCTS* (arXiv 2406.03816, section 3.2). Label smoothing: Szegedy et al.
+(arXiv 1512.00567, section 7).
 
 Deviations: ReST-MCTS* regresses a raw output and clamps it at inference; the trainer regresses the logistic
 of the output, so that every scalar head is read in the same way and no gradient dies at the clamp.
@@ -75,24 +76,3 @@ def step_classification(
     log_p = torch.log_softmax(known(logits, None if weights is None else weights[..., None]), dim=-1)
     losses = -(right * smooth * log_p[..., 1] + wrong * (1 - smooth) * log_p[..., 0])
     return reduce(losses, weights, total)
-
-
-def two_token(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor | None = None,
-    *,
-    good_id: int,
-    bad_id: int,
-    class_weights: ClassWeights = (1.0, 1.0),
-    smoothing: float = 0.0,
-    total: Tensor | float | None = None,
-) -> Tensor:
-    """`step_classification` over two rows of vocabulary logits ``[..., V]``, the other V - 2 left out.
-
-    ``p(right) = exp(z_good) / (exp(z_good) + exp(z_bad))``, as the score is read later.
-    """
-    pair = torch.stack((logits[..., bad_id], logits[..., good_id]), dim=-1)
-    return step_classification(
-        pair, targets, weights, class_weights=class_weights, smoothing=smoothing, total=total
-    )
