@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -108,17 +109,22 @@ async def _one(
 async def _file(
     prm: str, settings: Mapping[str, str], data: Path, out: Path, concurrency: int
 ) -> dict[str, Any]:
-    from prm.registry import open_scorer
+    from prm.registry import ScorerSettings, open_scorer, scorer_hash
     from prm.scoring.files import make_place, score_file
+    from prm.scoring.settings import deciding
+    from treesearch.settings import build
 
     make_place(out)  # before a model is loaded
+    chosen = build(ScorerSettings, settings, what="prm")
+    changed = [f"{key}={value}" for key, value in sorted(deciding(chosen).items())]
     scorer = open_scorer(prm, settings)
     try:
         found = await score_file(
             scorer,
             data,
             out,
-            by=" ".join((prm, *(f"{key}={value}" for key, value in sorted(settings.items())))),
+            by=" ".join((prm, *changed)),
+            by_hash=sha256("\n".join((scorer_hash(prm, chosen), *changed)).encode()).hexdigest(),
             concurrency=concurrency,
             on_done=ticker("solutions scored"),
         )

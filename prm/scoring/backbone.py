@@ -19,7 +19,21 @@ import torch
 from transformers.cache_utils import Cache
 
 from tasks.errors import UsageError
-from treesearch.engines.hf_load import cache_argument
+from treesearch.engines.hf_load import cache_argument, context_of
+
+
+def context_within(config: Any, most: int) -> int:
+    """The context of a model, or `most` tokens of it where that is not 0.
+
+    `UsageError` where the model has fewer.
+    """
+    context = context_of(config)
+    if most > context:
+        raise UsageError(
+            f"max_context={most} is more than the model's own context of {context}; leave it out, or give at "
+            f"most {context}"
+        )
+    return most or context
 
 
 @dataclass(frozen=True, kw_only=True)

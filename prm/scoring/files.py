@@ -2,12 +2,12 @@
 
 Contract: `score_file` reads rows `id`, `prompt`, `completions` (the steps; or one text, a whole solution,
 which is cut as the model's convention cuts). To `out` it appends, in order of the input, `id`, `prompt`,
-`completions`, `scores` (one a step), `aggregates` (every one that is finite), `tokens`, and `by`, what scored
-it, where that is told. Labels are carried over, so that `search prm eval --bench steps --scores` reads the
-result. A file that is there is gone on with: rows that it holds already are not scored again, and one that
-does not begin as the input does, or that something else scored, is refused. What a kill leaves is a prefix of
-the whole result. A row that cannot be scored ends it with an error that names file, line and id; the rows
-before it are in the file by then.
+`completions`, `scores` (one a step), `aggregates` (every one that is finite), `tokens`, and, where that is
+told, `by`, what scored it, with `by_hash`. Labels are carried over, so that `search prm eval --bench steps
+--scores` reads the result. A file that is there is gone on with: rows that it holds already are not scored
+again, and one that does not begin as the input does, or that something else scored, is refused. What a kill
+leaves is a prefix of the whole result. A row that cannot be scored ends it with an error that names file,
+line and id; the rows before it are in the file by then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,12 +47,14 @@ async def score_file(
     out: Path,
     *,
     by: str = "",
+    by_hash: str = "",
     concurrency: int = CONCURRENCY,
     on_done: Callable[[int], None] = lambda _: None,
 ) -> FileSummary:
     """Score every solution of `data` into `out`; `on_done` gets the number of those scored now.
 
-    `by` names the model and its settings, so that a file that another began is not gone on with.
+    `by` names the model and the settings that its scores depend on, `by_hash` is a hash of both, so that a
+    file that another began is not gone on with. The hash decides, where both sides have one.
 
     Raises `DataError` with file and line for a broken row, `UsageError` for an `out` of other rows or one
     that cannot be written, and what the scorer raises with the place of the row.
@@ -63,7 +65,8 @@ async def score_file(
     wanted = [(row.text("prompt"), _steps(row, scorer)) for row in rows]
     ids = [row.name("id") for row in rows]
     make_place(out)
-    done = _done(out, list(zip(ids, wanted, strict=True)), by)
+    made_by = {key: value for key, value in (("by", by), ("by_hash", by_hash)) if value}
+    done = _done(out, list(zip(ids, wanted, strict=True)), made_by)
     tokens = 0
     for start in range(done, len(rows), _BATCH):
         part = slice(start, start + _BATCH)
@@ -75,7 +78,7 @@ async def score_file(
         )
         tokens += sum(scores.tokens for scores in found)
         new = zip(rows[part], wanted[part], found, strict=False)
-        _append(out, [_line(row, steps, scores, by) for row, (_, steps), scores in new])
+        _append(out, [_line(row, steps, scores, made_by) for row, (_, steps), scores in new])
         if failure is not None:
             _fail(rows[start + len(found)], failure)
     steps = sum(len(texts) for _, texts in wanted)
@@ -97,7 +100,9 @@ def _fail(row: Row, failure: Exception) -> NoReturn:
     raise named(failure, f"{row.file}:{row.line}: the solution {row.name('id')!r}") from failure
 
 
-def _done(out: Path, wanted: Sequence[tuple[str, tuple[str, Sequence[str]]]], by: str) -> int:
+def _done(
+    out: Path, wanted: Sequence[tuple[str, tuple[str, Sequence[str]]]], made_by: Mapping[str, str]
+) -> int:
     """How many rows `out` holds; a torn last line is cut off."""
     if not out.exists():
         return 0
@@ -113,14 +118,21 @@ def _done(out: Path, wanted: Sequence[tuple[str, tuple[str, Sequence[str]]]], by
             raise UsageError(f"{out}:{row.line} is not row {count} of the data; name another file with --out")
         if "scores" not in row.content:
             raise UsageError(f"{out}:{row.line} has no scores; name another file with --out")
-        there = str(row.content.get("by", ""))
-        if by and there and there != by:
-            raise UsageError(
-                f"{out}:{row.line} was scored by {there}, not {by}; name another file with --out"
-            )
+        _check_made_by(f"{out}:{row.line}", row.content, made_by)
     if whole.count(b"\n") > len(wanted):
         raise UsageError(f"{out} holds more rows than the data; name another file with --out")
     return count
+
+
+def _check_made_by(where: str, there: Mapping[str, Any], here: Mapping[str, str]) -> None:
+    """Raise for a row that something else scored; by the hash where both have one, else by the name."""
+    key = "by_hash" if "by_hash" in there and "by_hash" in here else "by"
+    old, new = there.get(key), here.get(key)
+    if old is None or new is None or old == new:
+        return
+    named, by = there.get("by"), here.get("by")
+    other = f"{named} with other weights" if named == by else f"{named}, not {by}"
+    raise UsageError(f"{where} was scored by {other}; name another file with --out")
 
 
 def _steps(row: Row, scorer: StepScorer) -> tuple[str, ...]:
@@ -135,7 +147,7 @@ def _steps(row: Row, scorer: StepScorer) -> tuple[str, ...]:
     return tuple(split_solution(scorer, row.text("completions")))
 
 
-def _line(row: Row, steps: Sequence[str], scores: StepScores, by: str) -> dict[str, Any]:
+def _line(row: Row, steps: Sequence[str], scores: StepScores, made_by: Mapping[str, str]) -> dict[str, Any]:
     made = {"id": row.name("id"), "prompt": row.text("prompt"), "completions": list(steps)}
     made |= {key: row.content[key] for key in _CARRIED if key in row.content}
     numbers = {how.value: aggregate(scores.scores, how) for how in applicable([scores.scores])}
@@ -143,7 +155,7 @@ def _line(row: Row, steps: Sequence[str], scores: StepScores, by: str) -> dict[s
         "scores": list(scores.scores),
         "aggregates": {name: value for name, value in numbers.items() if math.isfinite(value)},
         "tokens": scores.tokens,
-        **({"by": by} if by else {}),
+        **made_by,
     }
 
 

@@ -256,6 +256,14 @@ def open_engine(name: str, settings: ScorerSettings) -> Engine:
     if settings.backend == "vllm":
         given["args"] = settings.engine_args
     else:
+        if settings.max_context:  # the engine takes the smaller of the two
+            from transformers import AutoConfig
+
+            from prm.scoring.backbone import context_within
+            from treesearch.engines.hf_load import model_folder
+
+            config = AutoConfig.from_pretrained(str(model_folder(name)), trust_remote_code=False)
+            context_within(config, settings.max_context)
         options = asdict(settings.options)
         given |= {"device": options["device"], "threads": options["threads"]}
         given["prefix_cache_mb"] = options["cache_mb"]

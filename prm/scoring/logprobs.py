@@ -22,11 +22,11 @@ from treesearch.engines.base import Engine, EngineError
 try:
     import torch
 
-    from prm.scoring.backbone import Backbone
+    from prm.scoring.backbone import Backbone, context_within
     from prm.scoring.batch import Found, Job, TreeBatch
     from prm.scoring.segments import Ids, SegmentStore
     from prm.scoring.worker import BatchWorker
-    from treesearch.engines.hf_load import context_of, load
+    from treesearch.engines.hf_load import load
     from treesearch.engines.transformers import default_threads
 except ModuleNotFoundError as error:
     raise MissingPrerequisiteError(
@@ -144,7 +144,7 @@ class TreeLogProbs:
         self.model = source
         self._tokenizer = tokenizer
         backbone = Backbone(model.base_model)
-        self.max_context = min(context_of(model.config), options.max_context or context_of(model.config))
+        self.max_context = context_within(model.config, options.max_context)
         self.store = SegmentStore(limit_bytes=options.cache_mb * 1_000_000)
         self._vocabulary = backbone.vocabulary
         self._batch = LogProbBatch(

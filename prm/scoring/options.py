@@ -13,8 +13,8 @@ class ScoringOptions:
 
     `device`: auto (CUDA where there is one), cpu, cuda, cuda:N. `dtype`: auto, float32, bfloat16, float16.
     `cache_mb`: memory for keys and values of scored paths, 0 for none. `batch_tokens`: most new tokens in a
-    forward pass, padding included. `max_context`: most tokens of question and steps, 0 for the model's own.
-    `threads`: torch threads on a CPU, 0 is one fewer than the process may use.
+    forward pass, padding included. `max_context`: most tokens of question and steps, 0 for the model's own;
+    more than that is refused. `threads`: torch threads on a CPU, 0 is one fewer than the process may use.
     """
 
     device: str = "auto"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from prm.scoring.options import ScoringOptions
 from prm.scoring.reading import Combine
@@ -19,6 +19,8 @@ _OWN: Mapping[str, Reads] = {
     **dict.fromkeys(("samples", "max_tokens", "temperature", "seed"), "verdict"),
 }
 """Settings of `ScorerSettings` that one way to read a model alone has."""
+_FREE = frozenset({"device", "cache_mb", "batch_tokens", "max_context", "threads"})
+"""Settings that say how a model runs; scores do not depend on them, but for the rounding of a device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +81,12 @@ def refuse_unused(name: str, reads: Reads, settings: ScorerSettings) -> None:
             raise UsageError(
                 f"setting {each.name!r} has no meaning for {name!r}, which is read by a {reads}; leave it out"
             )
+
+
+def deciding(settings: ScorerSettings) -> dict[str, Any]:
+    """The changed settings that scores depend on."""
+    return {
+        each.name: getattr(settings, each.name)
+        for each in fields(settings)
+        if each.name not in _FREE and getattr(settings, each.name) != each.default
+    }

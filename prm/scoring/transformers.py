@@ -32,11 +32,10 @@ try:
     import torch
 
     from prm.heads.linear import Head
-    from prm.scoring.backbone import Backbone
+    from prm.scoring.backbone import Backbone, context_within
     from prm.scoring.batch import TreeBatch
     from prm.scoring.segments import Ids, SegmentStore
     from prm.scoring.worker import BatchWorker
-    from treesearch.engines.hf_load import context_of
     from treesearch.engines.transformers import default_threads
 except ModuleNotFoundError as error:
     raise MissingPrerequisiteError(
@@ -68,8 +67,7 @@ class TransformersScorer:
                 "head and model are not of one checkpoint"
             )
         self.bound, self.reading, self.options = bound, reading, options
-        context = context_of(model.config)
-        self.max_context = min(context, options.max_context or context)
+        self.max_context = context_within(model.config, options.max_context)
         self.device = str(backbone.device)
         self.dtype = str(backbone.dtype).removeprefix("torch.")
         self.usage_tokens = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,3 +32,15 @@ def test_vllms_own_class_is_refused_for_any_other_model(name: str) -> None:
         UsageError, match=r"backend=vllm-native is vLLM's own class for Qwen.*use backend=vllm"
     ):
         open_scorer(name, {"backend": "vllm-native"})
+
+
+def test_more_context_than_the_model_has_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from prm_models import CHATML, CONTEXT, byte_level, write_causal
+
+    folder = str(write_causal(tmp_path, byte_level(template=CHATML), kind="qwen2"))
+    ratio = {"family": "eurusprm", "reference": folder}
+    for name, family in (("embedded", {}), (folder, ratio), (folder, {"family": "genprm"})):
+        most = CONTEXT + 1 if family else 10**6
+        with pytest.raises(UsageError, match=rf"max_context={most} is more than the model's own context of"):
+            open_scorer(name, {"device": "cpu", "max_context": most, **family})

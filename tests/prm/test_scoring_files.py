@@ -55,6 +55,7 @@ def data(tmp_path: Path) -> Path:
 def scorer(monkeypatch: pytest.MonkeyPatch) -> Counts:
     made = Counts()
     monkeypatch.setattr("prm.registry.open_scorer", lambda name, settings=None: made)
+    monkeypatch.setattr("prm.registry.scorer_hash", lambda name, settings: f"weights of {name.strip('./')}")
     return made
 
 
@@ -237,6 +238,48 @@ def test_a_file_that_another_model_scored_or_that_has_no_scores_is_refused(
     out.write_bytes(data.read_bytes())
     with pytest.raises(UsageError, match="has no scores"):
         asyncio.run(score_file(Counts(), data, out, by="one"))
+
+
+def test_a_file_is_gone_on_with_where_only_what_runs_the_model_is_another(
+    data: Path, tmp_path: Path, scorer: Counts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    words = ["--data", str(data), "--out", str(out), "--json", "--set", "family=pure"]
+
+    def scored(name: str, *settings: str) -> tuple[int, str, str]:
+        return run(capsys, "--prm", name, *words, *(part for each in settings for part in ("--set", each)))
+
+    assert scored("x", "device=cpu", "batch_tokens=64")[0] == ExitCode.DONE
+    assert {line["by"] for line in lines(out)} == {"x family=pure"}
+    free = ("device=cuda", "cache_mb=0", "threads=2", "max_context=99", "combine=mean", "dtype=auto")
+    for name in ("x", "./x"):
+        code, said, _ = scored(name, *free)
+        assert (code, json.loads(said)["n_new"]) == (ExitCode.DONE, 0)
+    for settings, told in (
+        (("combine=worst",), "not x combine=worst family=pure"),
+        (("dtype=bfloat16",), "not x dtype=bfloat16 family=pure"),
+        (("backend=vllm",), "not x backend=vllm family=pure"),
+    ):
+        code, _, err = scored("x", *settings)
+        assert code == ExitCode.USAGE
+        assert f"was scored by x family=pure, {told}" in err
+    assert "was scored by x family=pure, not y family=pure" in scored("y")[2]
+    assert "did you mean 'device'" in scored("x", "devise=cpu")[2]
+
+
+def test_a_model_that_was_trained_again_does_not_go_on_with_a_file(
+    data: Path,
+    tmp_path: Path,
+    scorer: Counts,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("--prm", "x", "--data", str(data), "--out", str(tmp_path / "out.jsonl"))
+    assert run(capsys, *words)[0] == ExitCode.DONE
+    monkeypatch.setattr("prm.registry.scorer_hash", lambda name, settings: "others")
+    code, _, err = run(capsys, *words)
+    assert code == ExitCode.USAGE
+    assert "out.jsonl:1 was scored by x with other weights; name another file with --out" in err
 
 
 def test_the_file_of_solutions_is_not_written_over(
