@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from tasks.base import Problem, Task
 from tasks.errors import UsageError
-from treesearch.engines.base import Engine, FinishReason, Sample, SamplingParams, Tokenizer
+from treesearch.engines.base import Engine, FinishReason, Sample, SamplingParams, Tokenizer, tokens_each
 from treesearch.events import DIGITS, Step, rounded
 from treesearch.formats import Format, delimiter
 
@@ -104,8 +104,8 @@ class Policy:
 
     @property
     def price(self) -> int:
-        """Tokens of the budget that writing one token takes: 1, and what a value reads that steers it."""
-        return int(getattr(self.engine, "tokens_each", 1))
+        """Tokens of the budget that writing one token takes (`treesearch.engines.base.tokens_each`)."""
+        return tokens_each(self.engine)
 
     async def propose(
         self, problem: Problem, path: Sequence[Step], n: int, *, max_tokens: int, seed: int

@@ -23,7 +23,7 @@ from prm.scoring.base import StepScorer
 from prm.values.judge_prompt import prompt_ids, word_ids
 from prm.values.judge_settings import JudgeSettings, JudgeTally
 from treesearch.budget import Cost, Usage
-from treesearch.engines.base import Engine, Sample, SamplingParams
+from treesearch.engines.base import Engine, Sample, SamplingParams, tokens_each
 from treesearch.together import together
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,11 @@ class Bench:
         return word_ids(tokenizer, self.settings.positive), word_ids(tokenizer, self.settings.negative)
 
     @property
+    def rate(self) -> int:
+        """Tokens of the budget that each written one takes."""
+        return tokens_each(self.engine)
+
+    @property
     def reading(self) -> Cost:
         """What reading one verdict costs."""
         return Cost(tokens=sum(map(len, self.words)), calls=2)
@@ -59,7 +64,7 @@ class Bench:
         self.tally.judgements += len(samples)
         billed = [sample.prompt_tokens for sample in samples if sample.prompt_tokens is not None]
         return samples, Usage(
-            value_tokens=sum(len(sample.token_ids) for sample in samples),
+            value_tokens=self.rate * sum(len(sample.token_ids) for sample in samples),
             prompt_tokens=sum(billed) if billed else len(ids),
             calls=1,
         )

@@ -48,7 +48,7 @@ class Judgement:
 
 def grades_price(bench: Bench) -> Price:
     """What one judgement costs; with a scalar model it is read once more."""
-    return Price(rate=2, calls=2) if bench.meta is not None else Price()
+    return Price(rate=bench.rate + 1, calls=2) if bench.meta is not None else Price(rate=bench.rate)
 
 
 def grades_cost(bench: Bench, n: int) -> Cost:

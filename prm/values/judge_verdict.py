@@ -45,7 +45,7 @@ async def judge_by_verdict(bench: Bench, problem: Problem, paths: Sequence[Path]
 
 def critique_price(bench: Bench) -> Price:
     """What one critique costs: what it writes and its verdict; those of a path are one request."""
-    return Price(extra=bench.reading.tokens, calls=bench.reading.calls, once=1)
+    return Price(rate=bench.rate, extra=bench.reading.tokens, calls=bench.reading.calls, once=1)
 
 
 def critique_cost(bench: Bench, n: int) -> Cost:

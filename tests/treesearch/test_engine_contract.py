@@ -161,9 +161,10 @@ def test_a_stop_string_ends_a_sample_and_stays_in_it(engine):
 def test_usage_counts_requests_prompts_once_and_generated_tokens(engine):
     before = replace(engine.usage)
     written = sum(len(got.token_ids) for got in sample(engine, 5))
+    taken = written * getattr(engine, "tokens_each", 1)
     assert engine.usage.requests == before.requests + 1
     assert engine.usage.prompt_tokens == before.prompt_tokens + len(prompt(engine))
-    assert engine.usage.generated_tokens == before.generated_tokens + written
+    assert engine.usage.generated_tokens == before.generated_tokens + taken
 
 
 def test_log_probabilities_come_one_for_each_token_of_the_completion(engine):

@@ -163,3 +163,11 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Free the model; requests under way are cancelled."""
         ...
+
+
+def tokens_each(engine: Engine) -> int:
+    """Tokens of a budget that writing one token takes: 1, and what a value reads that steers it.
+
+    An engine says so with an attribute of this name; without one it is 1.
+    """
+    return int(getattr(engine, "tokens_each", 1))
